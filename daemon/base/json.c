@@ -1,0 +1,73 @@
+#include "base/json.h"
+
+/* Length of the well-formed sequence at p (Unicode 15, table 3-7), or 0. */
+static size_t
+utf8_len(const unsigned char *p, size_t n)
+{
+	unsigned char lo = 0x80, hi = 0xbf;
+	size_t len;
+
+	if (p[0] >= 0xc2 && p[0] <= 0xdf)
+		len = 2;
+	else if (p[0] >= 0xe0 && p[0] <= 0xef)
+		len = 3;
+	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
+		len = 4;
+	else
+		return 0;
+	if (n < len)
+		return 0;
+	if (p[0] == 0xe0)
+		lo = 0xa0;
+	else if (p[0] == 0xed)
+		hi = 0x9f;
+	else if (p[0] == 0xf0)
+		lo = 0x90;
+	else if (p[0] == 0xf4)
+		hi = 0x8f;
+	if (p[1] < lo || p[1] > hi)
+		return 0;
+	for (size_t i = 2; i < len; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+void
+json_add_string(struct buffer *b, struct slice s)
+{
+	static const char hex[] = "0123456789abcdef";
+	const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+	const unsigned char *run = p;
+
+	buffer_add_char(b, '"');
+	while (p != end) {
+		size_t len;
+
+		if (likely(*p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')) {
+			p++;
+			continue;
+		}
+		if (*p >= 0x80 && (len = utf8_len(p, (size_t)(end - p))) != 0) {
+			p += len;
+			continue;
+		}
+		buffer_add(b, run, (size_t)(p - run));
+		if (*p >= 0x80) {
+			buffer_add_str(b, "\xef\xbf\xbd");
+		} else if (*p == '"' || *p == '\\') {
+			buffer_add_char(b, '\\');
+			buffer_add_char(b, (char)*p);
+		} else if (*p == '\n') {
+			buffer_add_str(b, "\\n");
+		} else {
+			char u[6] = { '\\', 'u', '0', '0', hex[*p >> 4],
+				hex[*p & 15] };
+
+			buffer_add(b, u, sizeof(u));
+		}
+		run = ++p;
+	}
+	buffer_add(b, run, (size_t)(p - run));
+	buffer_add_char(b, '"');
+}

@@ -1,0 +1,16 @@
+/*
+ * json.h - JSON straight into a buffer, for the few places that write it
+ * often (the attributes of a message).  Documents for people use jansson.
+ */
+#ifndef BOT_BASE_JSON_H
+#define BOT_BASE_JSON_H
+
+#include "base/buffer.h"
+
+/*
+ * A quoted, escaped string.  Bytes that are not UTF-8 become U+FFFD, one for
+ * each bad byte (Unicode 15, section 3.9), so the output is always valid.
+ */
+void	json_add_string(struct buffer *, struct slice);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * observer.h - reads the numbers off the engine and says how it goes.
+ *
+ * Samples every queue's and pool's counters once a second (one timer) and
+ * keeps a minute of samples for rates, error rates and percentiles.  Judges
+ * health by progress (invariant 8): what each queue and pool achieved lately.
+ * Nothing in engine/, queue/ or worker/ includes this folder.
+ */
+#ifndef BOT_OBSERVE_OBSERVER_H
+#define BOT_OBSERVE_OBSERVER_H
+
+#include <jansson.h>
+
+#include "engine/engine.h"
+
+enum health {
+	HEALTH_STARTING = 1,	/* not every queue was up once, for at most 30 s */
+	HEALTH_OK,
+	HEALTH_DEGRADED,	/* works, but a person should look */
+	HEALTH_DOWN,		/* no message can be worked on */
+	HEALTH_DRAINING,
+};
+
+struct observer;
+
+struct observer *observer_new(struct loop *, struct engine *);
+void	observer_free(struct observer *);	/* accepts NULL */
+/* After a reload or removal: forgets queues and pools that are gone. */
+void	observer_refresh(struct observer *);
+
+/* Judged now, not at the last sample. */
+enum health observer_health(struct observer *);
+const char *health_name(enum health);		/* "ok", "degraded", ... */
+/* Work can be done: at least one queue is connected and its pool is up. */
+bool	observer_ready(struct observer *);
+/* One line for STATUS= and botctl: "ok: 3 queues, 81/s, backlog 12". */
+void	observer_line(struct observer *, struct buffer *);
+
+/* The document of /.well-known/engine-status; a new reference. */
+json_t	*observer_status(struct observer *);
+/* OpenMetrics text, "# EOF" included. */
+void	observer_metrics(struct observer *, struct buffer *);
+
+#endif
