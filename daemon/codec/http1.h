@@ -57,6 +57,7 @@ struct http1_chunked {
 /*
  * Appends decoded bytes to out, never letting it grow past max (-EMSGSIZE).
  * Returns how many bytes of in were used; done when state is CHUNK_COMPLETE.
+ * Bytes that were not used (half a line) must come again, with more.
  * -EPROTO and *err when malformed.
  */
 ssize_t	http1_chunked_decode(struct http1_chunked *, struct slice in,

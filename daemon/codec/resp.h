@@ -41,6 +41,10 @@ int	resp_reader_next(struct resp_reader *, struct buffer *in,
 
 /* Formats a command. argv strings may hold any bytes. */
 void	resp_add_command(struct buffer *, const struct slice *argv, size_t argc);
+/* The same piece by piece: a head that says how many arguments follow. */
+void	resp_add_head(struct buffer *, size_t argc);
+void	resp_add_arg(struct buffer *, struct slice);
+void	resp_add_arg_u64(struct buffer *, uint64_t);
 
 /* ---- reading trees without surprises ---- */
 

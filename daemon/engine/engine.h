@@ -41,7 +41,7 @@ struct engine {
 	size_t max_bytes, bytes_held;
 	unsigned max_messages, messages_held;
 	struct task dispatch_task;
-	struct timer drain_timer, tick_timer;
+	struct timer drain_timer;
 	void (*on_stopped)(void *owner);
 	void *owner;
 	/* Operator-wide sums that outlive removed queues. */
@@ -64,6 +64,8 @@ void	engine_start(struct engine *);
  */
 void	engine_drain(struct engine *, void (*on_stopped)(void *owner),
 	    void *owner);
+/* Draining: the drain time is over now. No-op otherwise. */
+void	engine_hurry(struct engine *);
 /* After on_stopped (or when never started). */
 void	engine_free(struct engine *);
 /* Applies the difference; the tree must be free of problems. Returns how many

@@ -12,7 +12,9 @@
 #include "base/chunk.h"
 #include "base/list.h"
 #include "base/slice.h"
+#include "engine/verdict.h"
 
+struct pool;
 struct queue;
 
 enum message_state {
@@ -63,17 +65,22 @@ struct message {
 	uint64_t receipt_number;
 	void *receipt_data;
 
+	struct pool *pool;	/* where it runs; set at dispatch */
 	/* The pool's own, while RUNNING. */
 	void *worker;
 	struct list worker_link;
 	uint64_t deadline_us;
 
 	struct order *order;	/* engine/order.c's */
+	struct list order_link;	/* while HELD */
+	enum settlement_kind settling_as;	/* while SETTLING */
 	uint64_t due_us;	/* while DELAYED; monotonic */
 	size_t charged_bytes;	/* what it counts for in the byte caps */
 };
 
-/* From a slab; zeroed, attempt 1, no lease. Takes a reference on the chunk. */
+/* From a slab; zeroed, attempt 1, no lease. Takes a reference on the chunk.
+   Ids grow; the low MESSAGE_SLOT_BITS are the slot in the slab. */
+#define MESSAGE_SLOT_BITS	20
 struct message *message_new(struct queue *, struct chunk *);
 /* Only for one that was never delivered; the engine frees the others. */
 void	message_free(struct message *);

@@ -81,8 +81,8 @@ struct pool {
 	const struct config_section *section;
 	uint64_t timeout_us;
 
-	/* Written by the handler kind through the upcalls below. */
-	unsigned workers, busy, min, max;
+	unsigned workers, busy, min, max;	/* written by the handler kind */
+	/* Written by the engine. */
 	bool up;			/* can run something */
 	struct error error;		/* why not */
 	uint64_t changed_us;

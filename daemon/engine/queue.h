@@ -19,7 +19,8 @@
  *   deliver   queue_deliver(q, m): the engine owns m.  Beyond credit is
  *             allowed only for what was requested before credit shrank.
  *   settle    exactly once per delivered message.  The strings in the
- *             settlement live only for the call.  The queue collects and
+ *             settlement live only for the call.  May come from inside
+ *             queue_deliver() (a malformed message).  The queue collects and
  *             sends batches in LOOP_BATCH.  Invariant 1: the broker loses its
  *             copy only when the outcome is safe.  Answer: queue_settled(m,
  *             NULL) - the engine frees m - or queue_settled(m, err): the
@@ -211,7 +212,7 @@ struct queue {
 	double rate_limit;		/* messages a second; 0: none */
 
 	/* What is going on; written by engine/ only. */
-	bool connected, started, stopping, stopped, removed;
+	bool connected, started, stopping, told_to_stop, stopped, removed;
 	struct error error;		/* why not connected, or why it was */
 	uint64_t changed_us;		/* connected or error changed; monotonic */
 	unsigned paused;		/* PAUSED_BY_* */
@@ -231,7 +232,7 @@ struct queue {
 	uint64_t rate_counted, rate_us;
 	struct backlog backlog;
 	struct queue_stats stats;
-	uint64_t last_settle_log_us;
+	uint64_t settle_log_us, lease_log_us;	/* bounded logging */
 };
 
 /* ---- upcalls, from the loop only ---- */

@@ -186,6 +186,9 @@ timer_init(struct timer *t, const char *name, timer_fn *fn, void *owner)
 void
 timer_arm_at(struct loop *l, struct timer *t, uint64_t due_us)
 {
+	/* What should have fired long ago waits behind what is due now, so that
+	   one which is always late cannot starve the others. */
+	due_us = MAX(due_us, l->now_us);
 	heap_remove(&l->timers, &t->node);
 	heap_insert(&l->timers, &t->node, due_us);
 }

@@ -28,13 +28,14 @@ signal_watch_start(struct signal_watch *w, struct loop *loop,
 	fd = signalfd(-1, &w->set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
+	/* Before the watch exists: none may slip through in between. */
+	(void)sigprocmask(SIG_BLOCK, &w->set, &w->before);
 	r = io_add(loop, &w->io, fd, EPOLLIN);
 	if (r < 0) {
+		(void)sigprocmask(SIG_SETMASK, &w->before, NULL);
 		(void)close(fd);
-		return r;
 	}
-	(void)sigprocmask(SIG_BLOCK, &w->set, &w->before);
-	return 0;
+	return r;
 }
 
 void

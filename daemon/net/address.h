@@ -29,6 +29,11 @@ int	address_parse(struct address *ret, const char *text,
 int	address_to_sockaddr(const struct address *, struct sockaddr_storage *ret,
 	    socklen_t *ret_len);
 
+/* The other way. INVALID for families other than IPv4, IPv6 and Unix; an
+   unnamed Unix socket has an empty host.  A Unix sockaddr must be filled up
+   with zeros to its full size. */
+void	address_from_sockaddr(struct address *ret, const struct sockaddr *);
+
 #define ADDRESS_TEXT_BYTES	272
 /* "192.0.2.1:80", "[2001:db8::1]:80", "/run/x.sock" */
 const char *address_text(const struct address *, char out[ADDRESS_TEXT_BYTES]);

@@ -31,6 +31,8 @@ typedef void resolve_fn(void *owner, const union resolve_address *, size_t n,
 int	resolver_new(struct loop *, struct resolver **ret);
 /* Open queries must have been cancelled. */
 void	resolver_free(struct resolver *);
+/* Asks these name servers ("127.0.0.1:5353,...") instead of resolv.conf's. */
+int	resolver_set_servers(struct resolver *, const char *csv);
 /*
  * Asks for IPv6 and IPv4 (RFC 8305 order, families alternating).  The answer
  * comes from the loop, never before this returns; then the query is gone.

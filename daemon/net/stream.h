@@ -71,11 +71,12 @@ struct stream {
 	struct address peer;
 	uint64_t bytes_in, bytes_out;	/* since connected */
 	uint64_t last_read_us;		/* when a byte last came; monotonic */
-	/* private to stream.c */
+	/* private to stream*.c */
 	struct loop *loop;
 	struct list link;		/* all streams, for stream_visit */
+	int fd;				/* -1: none */
 	struct io io;
-	struct timer timer;		/* connect, handshake, idle */
+	struct timer timer;		/* connect, handshake, idle, close */
 	struct task flush_task, again_task;
 	struct resolver *resolver;
 	struct resolve_query *query;
@@ -85,10 +86,18 @@ struct stream {
 	char tls_name[256];
 	union resolve_address found[RESOLVE_MAX];
 	size_t nfound, next_found;
+	uint64_t deadline_us;		/* of resolve + connect */
+	uint64_t idle_since_us;
+	size_t read_size;		/* asked for at once; adapts */
 	struct error last_error;
-	bool read_paused, over_high_water, closing, want_write_for_read,
-	    want_read_for_write, eof, in_callback;
-	unsigned generation;		/* tells a callback that it was reused */
+	bool *gone;			/* set when it ends in a callback */
+	bool accepted,			/* the fd is connected already */
+	    failed,			/* last_error waits to be told */
+	    read_paused, over_high_water, closing,
+	    write_blocked,		/* waits for room in the socket */
+	    want_write_for_read, want_read_for_write,
+	    write_failed,		/* what came before it is still read */
+	    again_next_turn;
 };
 
 void	stream_init(struct stream *, const char *name, const struct stream_ops *,
@@ -106,7 +115,7 @@ void	stream_connect(struct stream *, struct loop *, struct resolver *,
 void	stream_accept(struct stream *, struct loop *, int fd,
 	    const struct stream_params *);
 
-/* Only while UP; later calls before on_down are accepted and lost. */
+/* Before UP it waits for UP; when idle it is lost. */
 void	stream_write(struct stream *, const void *, size_t);
 /* The send buffer itself, for codecs that format in place; call
    stream_flush() after appending. */
@@ -114,7 +123,8 @@ struct buffer *stream_out(struct stream *);
 void	stream_flush(struct stream *);
 size_t	stream_pending(const struct stream *);
 
-/* Stops/starts reading: backpressure. */
+/* Stops/starts reading: backpressure. Once started again, what was left
+   unconsumed comes again, even without more. */
 void	stream_pause(struct stream *, bool paused);
 void	stream_set_idle_timeout(struct stream *, uint64_t us);	/* 0: never */
 /* Now; unsent bytes are dropped. Silent: no on_down. No-op when idle. */
@@ -150,6 +160,10 @@ struct listener {
 	void *owner;
 	struct timer pause;	/* after EMFILE: stops accepting for a moment */
 	struct address bound;	/* with the port that was really chosen */
+	/* private */
+	bool made_file;
+	dev_t file_dev;
+	ino_t file_ino;
 };
 
 void	listener_init(struct listener *, const char *name, listener_fn *,

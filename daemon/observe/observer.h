@@ -25,6 +25,8 @@ struct observer;
 
 struct observer *observer_new(struct loop *, struct engine *);
 void	observer_free(struct observer *);	/* accepts NULL */
+/* What the status calls this instance; without it, the file's name. */
+void	observer_set_instance(struct observer *, const char *name);
 /* After a reload or removal: forgets queues and pools that are gone. */
 void	observer_refresh(struct observer *);
 
@@ -38,6 +40,8 @@ void	observer_line(struct observer *, struct buffer *);
 
 /* The document of /.well-known/engine-status; a new reference. */
 json_t	*observer_status(struct observer *);
+/* How to print it: without these, 81.2 comes out as 81.200000000000003. */
+#define STATUS_DUMP_FLAGS	(JSON_COMPACT | JSON_REAL_PRECISION(12))
 /* OpenMetrics text, "# EOF" included. */
 void	observer_metrics(struct observer *, struct buffer *);
 

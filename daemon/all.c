@@ -1,0 +1,94 @@
+#include "all.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "queue/redis.h"
+#include "queue/spool.h"
+#include "worker/worker.h"
+
+static const struct config_key operator_keys[] = {
+	{ "Name", CONFIG_STRING, "%i", NULL, 0, 0, 0,
+	    "What this instance is called in the status, alerts and logs." },
+	{ "Status", CONFIG_ADDRESS, NULL, NULL, 0, 0, 0,
+	    "Where /.well-known/engine-status, /healthz, /readyz, /metrics and "
+	    "the page are served, such as 127.0.0.1:8080. Port 0 picks a free "
+	    "one and logs it. Not set: they are not served." },
+	{ "StatusHosts", CONFIG_WORDS, NULL, NULL, 0, 0, 0,
+	    "Host names under which the status address may be asked for, "
+	    "besides IP addresses and localhost." },
+	{ "Control", CONFIG_PATH, NULL, NULL, 0, 0, 0,
+	    "The control socket that botctl uses. Default: NAME.sock in "
+	    "$RUNTIME_DIRECTORY or /run/bot-operator; for another user than "
+	    "root in $XDG_RUNTIME_DIR or /tmp/bot-operator-UID." },
+	{ "State", CONFIG_PATH, "%S", NULL, 0, 0, 0,
+	    "Directory for what must survive a restart." },
+	{ "LogLevel", CONFIG_CHOICE, "info",
+	    "error|warning|notice|info|debug", 0, 0, CONFIG_RELOAD,
+	    "What is logged." },
+};
+
+static const struct config_kind operator_kind = {
+	"Operator", false, NULL, NULL, operator_keys, ARRAY_SIZE(operator_keys),
+	NULL,
+};
+
+static const struct queue_type *const queues[] = {
+	&spool_queue_type, &redis_queue_type, NULL
+};
+
+static const struct handler_type *const handlers[] = {
+	&worker_handler_type, NULL
+};
+
+const struct engine_types bot_types = { queues, handlers };
+
+const struct config_kind *const bot_schema[] = {
+	&operator_kind, &engine_operator_kind,
+	&engine_pool_kind, &worker_pool_kind,
+	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
+	NULL
+};
+
+struct config *
+bot_config_load(const char *path)
+{
+	struct config *c = config_load(path, bot_schema);
+
+	if (config_problems(c) == 0)
+		engine_check(c, &bot_types);
+	return c;
+}
+
+const char *
+operator_name(const struct config *c)
+{
+	const struct config_section *s = config_next(c, "Operator", NULL);
+	const char *name = s != NULL ? config_string(s, "Name") : NULL;
+
+	return name != NULL ? name : config_instance(c);
+}
+
+char *
+operator_control_path(const struct config *c)
+{
+	const struct config_section *s = config_next(c, "Operator", NULL);
+	const char *set = s != NULL ? config_string(s, "Control") : NULL;
+	const char *runtime = getenv("RUNTIME_DIRECTORY");
+	const char *xdg = getenv("XDG_RUNTIME_DIR");
+
+	if (set != NULL)
+		return xstrdup(set);
+	/* systemd lists several directories with colons; the first is ours. */
+	if (runtime != NULL && *runtime == '/')
+		return xasprintf("%.*s/%s.sock", (int)strcspn(runtime, ":"),
+		    runtime, config_instance(c));
+	if (geteuid() == 0)
+		return xasprintf("/run/bot-operator/%s.sock",
+		    config_instance(c));
+	if (xdg != NULL && *xdg == '/')
+		return xasprintf("%s/bot-operator/%s.sock", xdg,
+		    config_instance(c));
+	return xasprintf("/tmp/bot-operator-%u/%s.sock", (unsigned)geteuid(),
+	    config_instance(c));
+}

@@ -1,0 +1,353 @@
+/*
+ * main.c - puts the rooms together and turns the loop.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "all.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/api.h"
+#include "control/routes.h"
+#include "loop/signal.h"
+#include "observe/notify.h"
+
+#define EXIT_USAGE	2
+#define EXIT_BAD_CONFIG	78	/* sysexits(3): EX_CONFIG */
+
+struct operator {
+	const char *path;
+	struct config *config;
+	struct loop *loop;
+	struct resolver *resolver;
+	struct engine *engine;
+	struct observer *observer;
+	struct notify *notify;
+	struct routes *routes;		/* NULL without Status= */
+	struct api *api;
+	struct signal_watch signals;
+	struct timer ready_timer;
+	uint64_t started_us;
+	bool draining;
+};
+
+/* ---- the configuration ---- */
+
+static void
+print_problems(const struct config *c)
+{
+	for (size_t i = 0; i < config_problems(c); i++)
+		fprintf(stderr, "%s\n", config_problem_text(c, i));
+}
+
+static const struct config_section *
+operator_section(const struct config *c)
+{
+	return config_next(c, "Operator", NULL);
+}
+
+static void
+apply_log_level(const struct config *c)
+{
+	const struct config_section *s = operator_section(c);
+	enum log_level level = LOG_LEVEL_INFO;
+
+	if (s != NULL)
+		(void)log_level_parse(config_string(s, "LogLevel"), &level);
+	log_set_level(level);
+}
+
+/* ---- reload and drain ---- */
+
+static int
+reload(void *owner, struct buffer *problems)
+{
+	struct operator *o = owner;
+	struct config *fresh = bot_config_load(o->path), *old = o->config;
+	size_t n = config_problems(fresh);
+	unsigned changed;
+
+	if (n != 0) {
+		log_error(NULL, "%s has %zu problem%s; the old configuration "
+		    "stays in force:", o->path, n, n == 1 ? "" : "s");
+		for (size_t i = 0; i < n; i++) {
+			log_error(NULL, "%s", config_problem_text(fresh, i));
+			if (problems != NULL)
+				buffer_printf(problems, "%s\n",
+				    config_problem_text(fresh, i));
+		}
+		config_unref(fresh);
+		return -EINVAL;
+	}
+	if (o->draining) {
+		if (problems != NULL)
+			buffer_add_str(problems, "draining: too late for a "
+			    "reload\n");
+		config_unref(fresh);
+		return -ESHUTDOWN;
+	}
+	notify_reloading(o->notify);
+	if (operator_section(old) != NULL && operator_section(fresh) != NULL &&
+	    config_compare(operator_section(old), operator_section(fresh)) ==
+	    CONFIG_CHANGED)
+		log_warning(NULL, "some changes in [Operator] need a restart "
+		    "to take effect");
+	apply_log_level(fresh);
+	changed = engine_reload(o->engine, fresh);
+	o->config = fresh;
+	config_unref(old);
+	observer_refresh(o->observer);
+	log_notice(NULL, "reloaded %s: %u section%s changed", o->path, changed,
+	    changed == 1 ? "" : "s");
+	notify_ready(o->notify);
+	return 0;
+}
+
+static void
+on_stopped(void *owner)
+{
+	struct operator *o = owner;
+
+	log_notice(NULL, "drained; done %llu, retried %llu, dead %llu since "
+	    "the start", (unsigned long long)o->engine->done,
+	    (unsigned long long)o->engine->retried,
+	    (unsigned long long)o->engine->dead);
+	loop_quit(o->loop);
+}
+
+static void
+drain(void *owner)
+{
+	struct operator *o = owner;
+
+	if (o->draining) {
+		/* Asked twice: whoever asks does not want to wait. */
+		engine_hurry(o->engine);
+		return;
+	}
+	o->draining = true;
+	engine_drain(o->engine, on_stopped, o);
+	notify_stopping(o->notify, o->engine->drain_until_us);
+}
+
+static void
+on_signal(void *owner, int signo)
+{
+	if (signo == SIGHUP)
+		(void)reload(owner, NULL);
+	else
+		drain(owner);
+}
+
+/* ---- readiness ---- */
+
+/* READY=1 as soon as work can be done, and after a while in any case: a
+   broker that is down must not make systemd give up on us. */
+#define READY_LATEST_US	(5 * USEC_PER_SEC)
+#define READY_POLL_US	(5 * USEC_PER_MSEC)
+
+static void
+check_ready(struct timer *t)
+{
+	struct operator *o = t->owner;
+	uint64_t since = clock_monotonic_us() - o->started_us;
+
+	if (o->draining)
+		return;
+	if (!observer_ready(o->observer) && since < READY_LATEST_US) {
+		timer_arm(o->loop, t, READY_POLL_US);
+		return;
+	}
+	if (observer_ready(o->observer))
+		log_notice(NULL, "ready after %llu ms",
+		    (unsigned long long)(since / USEC_PER_MSEC));
+	else
+		log_warning(NULL, "no queue can be worked on yet; going on "
+		    "trying");
+	notify_ready(o->notify);
+}
+
+/* ---- start and end ---- */
+
+static void
+harden(void)
+{
+	struct rlimit files;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	umask(0027);
+	/* Invariant 7: no core file with what connections had in memory. */
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static struct operator *running;
+
+static void
+dump_state(void)
+{
+	if (running != NULL && running->engine != NULL)
+		engine_dump(running->engine);
+}
+
+static int
+start(struct operator *o)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, 0 };
+	struct error err = ERROR_INIT;
+	_cleanup_free_ char *control = operator_control_path(o->config);
+	int r;
+
+	if ((r = loop_new(&o->loop)) < 0 ||
+	    (r = signal_watch_start(&o->signals, o->loop, signals, on_signal,
+	    o)) < 0 ||
+	    (r = resolver_new(o->loop, &o->resolver)) < 0) {
+		log_error(NULL, "cannot start: %s", strerror(-r));
+		return r;
+	}
+	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
+	o->observer = observer_new(o->loop, o->engine);
+	observer_set_instance(o->observer, operator_name(o->config));
+	o->notify = notify_new(o->loop, o->observer);
+	timer_init(&o->ready_timer, "main.ready", check_ready, o);
+
+	o->api = api_new(&(struct api_params){ .loop = o->loop,
+	    .engine = o->engine, .observer = o->observer, .path = control,
+	    .on_drain = drain, .on_reload = reload, .owner = o }, &err);
+	if (o->api == NULL)
+		goto fail;
+	if (operator_section(o->config) != NULL &&
+	    config_is_set(operator_section(o->config), "Status")) {
+		const struct config_section *s = operator_section(o->config);
+
+		o->routes = routes_new(o->loop, o->observer,
+		    config_string(s, "Status"), config_words(s, "StatusHosts"),
+		    &err);
+		if (o->routes == NULL)
+			goto fail;
+	}
+	o->started_us = clock_monotonic_us();
+	engine_start(o->engine);
+	timer_arm(o->loop, &o->ready_timer, 0);
+	return 0;
+fail:
+	log_error(NULL, "cannot start: %s", err.text);
+	return -EADDRINUSE;
+}
+
+static void
+finish(struct operator *o)
+{
+	if (o->loop != NULL)
+		timer_cancel(o->loop, &o->ready_timer);
+	routes_free(o->routes);
+	api_free(o->api);
+	notify_free(o->notify);
+	observer_free(o->observer);
+	engine_free(o->engine);
+	resolver_free(o->resolver);
+	signal_watch_stop(&o->signals);
+	loop_free(o->loop);
+	config_unref(o->config);
+}
+
+static void
+usage(FILE *f)
+{
+	fprintf(f, "usage: bot-operatord [--config FILE] [--check]\n"
+	    "\n"
+	    "Runs the messages of event queues through isolated workers.\n"
+	    "\n"
+	    "  --config FILE  the configuration; default %s\n"
+	    "  --check        check it, say what is wrong, and exit\n"
+	    "  --version      print the version\n"
+	    "\n"
+	    "SIGTERM drains, SIGHUP reloads. See bot-operatord(8).\n",
+	    BOT_CONFIG_DEFAULT);
+}
+
+static int
+run(struct operator *o)
+{
+	int r;
+
+	log_open("bot-operator");
+	apply_log_level(o->config);
+	harden();
+	running = o;
+	panic_hook = dump_state;
+	log_notice(NULL, "bot-operator %s starts with %s", PACKAGE_VERSION,
+	    o->path);
+	r = start(o);
+	if (r == 0) {
+		r = loop_run(o->loop);
+		if (r < 0)
+			log_error(NULL, "the loop failed: %s", strerror(-r));
+	}
+	finish(o);
+	running = NULL;
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, 'k' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct operator o = { .path = BOT_CONFIG_DEFAULT };
+	bool check = false;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
+		switch (opt) {
+		case 'c':
+			o.path = optarg;
+			break;
+		case 'k':
+			check = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS;
+		case 'V':
+			printf("bot-operator %s\n", PACKAGE_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			usage(stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind != argc) {
+		fprintf(stderr, "bot-operatord: what is \"%s\"?\n", argv[optind]);
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	o.config = bot_config_load(o.path);
+	if (config_problems(o.config) != 0) {
+		print_problems(o.config);
+		fprintf(stderr, "bot-operatord: %s has %zu problem%s; nothing "
+		    "was started\n", o.path, config_problems(o.config),
+		    config_problems(o.config) == 1 ? "" : "s");
+		config_unref(o.config);
+		return EXIT_BAD_CONFIG;
+	}
+	if (check) {
+		printf("%s: ok\n", o.path);
+		config_unref(o.config);
+		return EXIT_SUCCESS;
+	}
+	return run(&o);
+}

@@ -1,0 +1,507 @@
+/*
+ * OpenMetrics 1.0 text.  All samples of a family stand together, so the tables
+ * of families are the outer loop and the queues and pools the inner one.
+ */
+#include "observe/watch.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+
+#define P	"bot_operator_"
+
+static void
+family(struct buffer *b, const char *name, const char *type, const char *unit,
+    const char *help)
+{
+	buffer_printf(b, "# TYPE " P "%s %s\n", name, type);
+	if (unit != NULL)
+		buffer_printf(b, "# UNIT " P "%s %s\n", name, unit);
+	buffer_printf(b, "# HELP " P "%s %s\n", name, help);
+}
+
+/*
+ * Backslash, quote and newline are escaped (OpenMetrics, "escaped-string");
+ * a byte that no UTF-8 text has becomes a question mark.
+ */
+static void
+add_value(struct buffer *b, const char *s)
+{
+	json_t *valid = json_string(s);
+
+	for (; *s != '\0'; s++) {
+		if (*s == '\\' || *s == '"') {
+			buffer_add_char(b, '\\');
+			buffer_add_char(b, *s);
+		} else if (*s == '\n') {
+			buffer_add_str(b, "\\n");
+		} else {
+			buffer_add_char(b, valid == NULL &&
+			    (unsigned char)*s >= 0x80 ? '?' : *s);
+		}
+	}
+	json_decref(valid);
+}
+
+static void
+add_label(struct buffer *b, const char *before, const char *name,
+    const char *value)
+{
+	buffer_printf(b, "%s%s=\"", before, name);
+	add_value(b, value);
+	buffer_add_char(b, '"');
+}
+
+/* "bot_operator_NAME{LABEL="VALUE"" - open, for more labels. */
+static void
+open_sample(struct buffer *b, const char *name, const char *suffix,
+    const char *label, const char *value)
+{
+	buffer_printf(b, P "%s%s", name, suffix);
+	if (label != NULL)
+		add_label(b, "{", label, value);
+}
+
+static void
+u64_sample(struct buffer *b, const char *name, const char *suffix,
+    const char *label, const char *value, uint64_t n)
+{
+	open_sample(b, name, suffix, label, value);
+	buffer_printf(b, "%s %" PRIu64 "\n", label != NULL ? "}" : "", n);
+}
+
+static void
+us_sample(struct buffer *b, const char *name, const char *suffix,
+    const char *label, const char *value, uint64_t us)
+{
+	open_sample(b, name, suffix, label, value);
+	buffer_printf(b, "%s %" PRIu64 ".%06" PRIu64 "\n",
+	    label != NULL ? "}" : "", us / USEC_PER_SEC, us % USEC_PER_SEC);
+}
+
+/* ---- queues ---- */
+
+struct counter_row {
+	const char *name;
+	size_t offset;		/* of a uint64_t in the stats */
+	bool us;		/* microseconds, shown in seconds */
+	const char *unit;
+	const char *help;
+};
+
+#define Q(field)	offsetof(struct queue_stats, field)
+
+static const struct counter_row queue_counters[] = {
+	{ "queue_received", Q(received), false, NULL,
+	    "Messages taken from the broker." },
+	{ "queue_redelivered", Q(redelivered), false, NULL,
+	    "Of these, messages that had been delivered before." },
+	{ "queue_done", Q(done), false, NULL,
+	    "Messages that a handler finished." },
+	{ "queue_retried", Q(retried), false, NULL,
+	    "Messages that were sent back for another attempt." },
+	{ "queue_dead", Q(dead), false, NULL,
+	    "Messages that went to the dead letters." },
+	{ "queue_released", Q(released), false, NULL,
+	    "Messages given back to the broker untouched." },
+	{ "queue_failed", Q(failed), false, NULL,
+	    "Attempts that did not end in done." },
+	{ "queue_settle_errors", Q(settle_errors), false, NULL,
+	    "Settlements that the broker did not take." },
+	{ "queue_leases_extended", Q(leases_extended), false, NULL,
+	    "Leases renewed at the broker." },
+	{ "queue_leases_lost", Q(leases_lost), false, NULL,
+	    "Leases that ended before their message did." },
+	{ "queue_received_bytes", Q(bytes_received), false, "bytes",
+	    "Size of the messages taken from the broker." },
+	{ "queue_connects", Q(connects), false, NULL,
+	    "Times that the queue came up." },
+};
+
+static uint64_t
+counter_at(const void *stats, const struct counter_row *row)
+{
+	uint64_t n;
+
+	memcpy(&n, (const char *)stats + row->offset, sizeof(n));
+	return n;
+}
+
+enum queue_gauge {
+	G_CONNECTED, G_PAUSED, G_BACKLOG, G_DELAYED, G_DEAD, G_AGE, G_SAMPLE_AGE,
+	G_CREDIT, G_HELD_BYTES, G_RECEIVED_AT, G_DONE_AT,
+};
+
+static const struct {
+	enum queue_gauge what;
+	const char *name, *unit, *help;
+} queue_gauges[] = {
+	{ G_CONNECTED, "queue_connected", NULL,
+	    "Whether the broker can be used (1) or not (0)." },
+	{ G_PAUSED, "queue_paused", NULL,
+	    "Whether nothing is taken from the queue on purpose." },
+	{ G_BACKLOG, "queue_backlog", NULL,
+	    "Messages that wait at the broker; absent when not known." },
+	{ G_DELAYED, "queue_delayed_backlog", NULL,
+	    "Messages that wait for their retry at the broker." },
+	{ G_DEAD, "queue_dead_backlog", NULL,
+	    "Messages in the dead letters." },
+	{ G_AGE, "queue_backlog_age_seconds", "seconds",
+	    "Age of the oldest message that waits." },
+	{ G_SAMPLE_AGE, "queue_backlog_sample_age_seconds", "seconds",
+	    "How long ago the broker was asked for its backlog." },
+	{ G_CREDIT, "queue_credit", NULL,
+	    "Messages that may still be taken now." },
+	{ G_HELD_BYTES, "queue_held_bytes", "bytes",
+	    "Memory held by the messages in flight." },
+	{ G_RECEIVED_AT, "queue_last_received_timestamp_seconds", "seconds",
+	    "When a message last came." },
+	{ G_DONE_AT, "queue_last_done_timestamp_seconds", "seconds",
+	    "When a message was last done." },
+};
+
+static void
+queue_gauge_sample(struct buffer *b, const char *name, enum queue_gauge what,
+    const struct queue *q)
+{
+	const struct backlog *g = &q->backlog;
+	bool sampled = g->sampled_us != 0;
+	uint64_t now = clock_monotonic_us(), n = 0;
+	bool known = true, us = false;
+
+	switch (what) {
+	case G_CONNECTED:
+		n = q->connected;
+		break;
+	case G_PAUSED:
+		n = q->paused != 0;
+		break;
+	case G_BACKLOG:
+		n = g->waiting;
+		known = sampled && g->waiting_known;
+		break;
+	case G_DELAYED:
+		n = g->delayed;
+		known = sampled && g->delayed_known;
+		break;
+	case G_DEAD:
+		n = g->dead;
+		known = sampled && g->dead_known;
+		break;
+	case G_AGE:
+		n = g->oldest_us;
+		us = true;
+		known = sampled && (n != 0 ||
+		    (g->waiting_known && g->waiting == 0));
+		break;
+	case G_SAMPLE_AGE:
+		n = now - MIN(now, g->sampled_us);
+		us = true;
+		known = sampled;
+		break;
+	case G_CREDIT:
+		n = q->credit;
+		break;
+	case G_HELD_BYTES:
+		n = q->bytes_held;
+		break;
+	case G_RECEIVED_AT:
+		n = watch_realtime_us(q->stats.last_received_us);
+		us = true;
+		known = q->stats.last_received_us != 0;
+		break;
+	case G_DONE_AT:
+		n = watch_realtime_us(q->stats.last_done_us);
+		us = true;
+		known = q->stats.last_done_us != 0;
+		break;
+	}
+	if (!known)
+		return;
+	if (us)
+		us_sample(b, name, "", "queue", q->name, n);
+	else
+		u64_sample(b, name, "", "queue", q->name, n);
+}
+
+static void
+add_queue_states(struct buffer *b, struct engine *e)
+{
+	struct list *l;
+	struct queue *q;
+
+	family(b, "queue_messages", "gauge", NULL,
+	    "Messages in flight, by what they wait for.");
+	engine_foreach_queue(q, e, l) {
+		const struct {
+			const char *state;
+			unsigned n;
+		} states[] = {
+			{ "waiting", q->nwaiting }, { "held", q->nheld },
+			{ "delayed", q->ndelayed }, { "running", q->nrunning },
+			{ "settling", q->nsettling },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+			open_sample(b, "queue_messages", "", "queue", q->name);
+			add_label(b, ",", "state", states[i].state);
+			buffer_printf(b, "} %u\n", states[i].n);
+		}
+	}
+}
+
+static void
+add_queue_errors(struct buffer *b, struct engine *e)
+{
+	struct list *l;
+	struct queue *q;
+
+	family(b, "queue_errors", "counter", NULL,
+	    "Attempts that failed, by error type.");
+	engine_foreach_queue(q, e, l) {
+		for (unsigned i = 0; i < q->stats.nerrors; i++) {
+			open_sample(b, "queue_errors", "_total", "queue",
+			    q->name);
+			add_label(b, ",", "error_type",
+			    q->stats.errors[i].type);
+			buffer_printf(b, "} %" PRIu64 "\n",
+			    q->stats.errors[i].count);
+		}
+	}
+}
+
+static void
+add_processing(struct buffer *b, struct observer *o)
+{
+	static const struct {
+		const char *quantile;
+		double percent;
+	} quantiles[] = { { "0.5", 50 }, { "0.95", 95 }, { "0.99", 99 } };
+	static const char name[] = "queue_processing_seconds";
+	struct list *l;
+	struct queue *q;
+
+	family(b, name, "summary", "seconds",
+	    "Time from the start of a message to its verdict; the quantiles "
+	    "are of the last minute.");
+	engine_foreach_queue(q, o->engine, l) {
+		const struct histogram *h = &q->stats.processing;
+		struct recent r;
+
+		watch_recent(watch_find_queue(o, q), q, &r);
+		for (size_t i = 0; i < ARRAY_SIZE(quantiles) &&
+		    r.processing.count != 0; i++) {
+			uint64_t us = histogram_percentile(&r.processing,
+			    quantiles[i].percent);
+
+			open_sample(b, name, "", "queue", q->name);
+			add_label(b, ",", "quantile", quantiles[i].quantile);
+			buffer_printf(b, "} %" PRIu64 ".%06" PRIu64 "\n",
+			    us / USEC_PER_SEC, us % USEC_PER_SEC);
+		}
+		us_sample(b, name, "_sum", "queue", q->name, h->sum_us);
+		u64_sample(b, name, "_count", "queue", q->name, h->count);
+	}
+}
+
+static void
+add_queues(struct buffer *b, struct observer *o)
+{
+	struct engine *e = o->engine;
+	struct list *l;
+	struct queue *q;
+
+	for (size_t i = 0; i < ARRAY_SIZE(queue_counters); i++) {
+		const struct counter_row *row = &queue_counters[i];
+
+		family(b, row->name, "counter", row->unit, row->help);
+		engine_foreach_queue(q, e, l)
+			u64_sample(b, row->name, "_total", "queue", q->name,
+			    counter_at(&q->stats, row));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(queue_gauges); i++) {
+		family(b, queue_gauges[i].name, "gauge", queue_gauges[i].unit,
+		    queue_gauges[i].help);
+		engine_foreach_queue(q, e, l)
+			queue_gauge_sample(b, queue_gauges[i].name,
+			    queue_gauges[i].what, q);
+	}
+	add_queue_states(b, e);
+	add_queue_errors(b, e);
+	add_processing(b, o);
+}
+
+/* ---- pools ---- */
+
+#define S(field)	offsetof(struct pool_stats, field)
+
+static const struct counter_row pool_counters[] = {
+	{ "pool_workers_started", S(started), false, NULL,
+	    "Workers started." },
+	{ "pool_restarts", S(restarts), false, NULL,
+	    "Workers started in place of one that ended." },
+	{ "pool_crashes", S(crashes), false, NULL,
+	    "Workers that died at work." },
+	{ "pool_timeouts", S(timeouts), false, NULL,
+	    "Messages that ran into Timeout=." },
+	{ "pool_verdicts", S(verdicts), false, NULL,
+	    "Verdicts given." },
+	{ "pool_busy_seconds", S(busy_us), true, "seconds",
+	    "Worker time spent on messages." },
+};
+
+static void
+add_pools(struct buffer *b, struct engine *e)
+{
+	static const struct {
+		const char *name, *help;
+	} gauges[] = {
+		{ "pool_up", "Whether the pool can run something." },
+		{ "pool_workers", "Workers that there are." },
+		{ "pool_workers_busy", "Workers that have a message." },
+		{ "pool_workers_min", "Workers that are always kept." },
+		{ "pool_workers_max", "Workers that there may be." },
+		{ "pool_messages_running", "Messages that workers have." },
+	};
+	struct list *l;
+	struct pool *p;
+
+	for (size_t i = 0; i < ARRAY_SIZE(pool_counters); i++) {
+		const struct counter_row *row = &pool_counters[i];
+
+		family(b, row->name, "counter", row->unit, row->help);
+		engine_foreach_pool(p, e, l) {
+			uint64_t n = counter_at(&p->stats, row);
+
+			(row->us ? us_sample : u64_sample)(b, row->name,
+			    "_total", "pool", p->name, n);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(gauges); i++) {
+		family(b, gauges[i].name, "gauge", NULL, gauges[i].help);
+		engine_foreach_pool(p, e, l) {
+			const unsigned values[] = { p->up, p->workers, p->busy,
+				p->min, p->max, p->running };
+
+			u64_sample(b, gauges[i].name, "", "pool", p->name,
+			    values[i]);
+		}
+	}
+}
+
+/* ---- the process ---- */
+
+static uint64_t
+timeval_us(const struct timeval *tv)
+{
+	return (uint64_t)tv->tv_sec * USEC_PER_SEC + (uint64_t)tv->tv_usec;
+}
+
+static uint64_t
+resident_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	if (f == NULL)
+		return 0;
+	if (fscanf(f, "%*u %lu", &pages) != 1)
+		pages = 0;
+	(void)fclose(f);
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void
+add_process(struct buffer *b, struct observer *o)
+{
+	uint64_t rss = resident_bytes();
+	struct loop_stats s;
+	struct rusage ru;
+
+	loop_get_stats(o->loop, &s);
+	family(b, "loop_turns", "counter", NULL, "Turns of the loop.");
+	u64_sample(b, "loop_turns", "_total", NULL, NULL, s.turns);
+	family(b, "loop_slow_turns", "counter", NULL,
+	    "Turns with a callback of more than 10 ms.");
+	u64_sample(b, "loop_slow_turns", "_total", NULL, NULL, s.slow_turns);
+	family(b, "loop_callbacks", "counter", NULL, "Callbacks run.");
+	u64_sample(b, "loop_callbacks", "_total", NULL, NULL, s.callbacks);
+	family(b, "loop_longest_turn_seconds", "gauge", "seconds",
+	    "The longest turn so far, without its wait.");
+	us_sample(b, "loop_longest_turn_seconds", "", NULL, NULL,
+	    s.longest_turn_us);
+	family(b, "loop_descriptors", "gauge", NULL, "Descriptors watched.");
+	u64_sample(b, "loop_descriptors", "", NULL, NULL, s.ios);
+	family(b, "loop_timers", "gauge", NULL, "Timers armed.");
+	u64_sample(b, "loop_timers", "", NULL, NULL, s.timers);
+
+	if (getrusage(RUSAGE_SELF, &ru) == 0) {
+		family(b, "process_cpu_seconds", "counter", "seconds",
+		    "CPU time of the operator itself, without its workers.");
+		us_sample(b, "process_cpu_seconds", "_total", NULL, NULL,
+		    timeval_us(&ru.ru_utime) + timeval_us(&ru.ru_stime));
+	}
+	if (rss != 0) {
+		family(b, "process_resident_memory_bytes", "gauge", "bytes",
+		    "Resident memory of the operator itself.");
+		u64_sample(b, "process_resident_memory_bytes", "", NULL, NULL,
+		    rss);
+	}
+	family(b, "start_time_seconds", "gauge", "seconds",
+	    "When the operator started, as Unix time.");
+	us_sample(b, "start_time_seconds", "", NULL, NULL,
+	    o->started_realtime_us);
+	family(b, "uptime_seconds", "gauge", "seconds",
+	    "How long the operator has been running.");
+	us_sample(b, "uptime_seconds", "", NULL, NULL,
+	    clock_monotonic_us() - o->started_us);
+}
+
+static void
+add_health(struct buffer *b, struct observer *o, enum health health)
+{
+	struct list *l;
+
+	family(b, "build", "info", NULL, "What runs here.");
+	open_sample(b, "build", "_info", "version", PACKAGE_VERSION);
+	add_label(b, ",", "instance", observer_instance(o));
+	buffer_add_str(b, "} 1\n");
+
+	family(b, "status", "stateset", NULL, "How it goes, overall.");
+	for (enum health h = HEALTH_STARTING; h <= HEALTH_DRAINING; h++)
+		u64_sample(b, "status", "", P "status", health_name(h),
+		    h == health);
+
+	family(b, "check_ok", "gauge", NULL,
+	    "Whether a check is ok (1) or not (0).");
+	list_foreach(l, &o->queues) {
+		struct watch_queue *w = list_entry(l, struct watch_queue, link);
+
+		open_sample(b, "check_ok", "", "kind", "queue");
+		add_label(b, ",", "name", w->name);
+		buffer_printf(b, "} %d\n", w->check.state == HEALTH_OK);
+	}
+	list_foreach(l, &o->pools) {
+		struct watch_pool *w = list_entry(l, struct watch_pool, link);
+
+		open_sample(b, "check_ok", "", "kind", "pool");
+		add_label(b, ",", "name", w->name);
+		buffer_printf(b, "} %d\n", w->check.state == HEALTH_OK);
+	}
+	open_sample(b, "check_ok", "", "kind", "loop");
+	add_label(b, ",", "name", "loop");
+	buffer_printf(b, "} %d\n", o->loop_check.state == HEALTH_OK);
+}
+
+void
+observer_metrics(struct observer *o, struct buffer *b)
+{
+	add_health(b, o, observer_health(o));
+	add_queues(b, o);
+	add_pools(b, o->engine);
+	add_process(b, o);
+	buffer_add_str(b, "# EOF\n");
+}

@@ -1,0 +1,398 @@
+/*
+ * The status document.  What is not known is null, never zero.
+ */
+#include "observe/watch.h"
+
+#include <math.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+/* Whole numbers as such, others to so many decimals. */
+static json_t *
+number(double x, int decimals)
+{
+	double scale = pow(10, decimals), y = round(x * scale) / scale;
+
+	if (!isfinite(y))
+		return json_null();
+	if (y == trunc(y) && fabs(y) < 1e15)
+		return json_integer((json_int_t)y);
+	return json_real(y);
+}
+
+static json_t *
+count(uint64_t n)
+{
+	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+/* Small ones keep their digits: 0.4 ms is not 0 ms. */
+static json_t *
+ms(double us)
+{
+	return number(us / 1000.0, us < 10000 ? 3 : 1);
+}
+
+static json_t *
+seconds(uint64_t us)
+{
+	return number((double)us / 1e6, 1);
+}
+
+static json_t *
+seconds_since(uint64_t then_us)
+{
+	uint64_t now = clock_monotonic_us();
+
+	return then_us == 0 ? json_null() : seconds(now - MIN(now, then_us));
+}
+
+static json_t *
+time_at(uint64_t monotonic_us)
+{
+	char iso[CLOCK_ISO_BYTES];
+
+	return json_string(clock_iso(iso, watch_realtime_us(monotonic_us),
+	    false));
+}
+
+/* What peers and handlers say need not be UTF-8, the document must be. */
+static json_t *
+text(const char *s)
+{
+	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+	json_t *j = json_string(s);
+
+	if (j != NULL)
+		return j;
+	json_add_string(&b, slice_of(s));
+	j = json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY, NULL);
+	return j != NULL ? j : json_string("?");
+}
+
+static void
+set(json_t *object, const char *key, json_t *value)
+{
+	(void)json_object_set_new_nocheck(object, key, value);
+}
+
+/* Names come from the configuration: not even they need be UTF-8. */
+static void
+set_named(json_t *object, const char *name, json_t *value)
+{
+	json_t *key = text(name);
+
+	set(object, json_string_value(key), value);
+	json_decref(key);
+}
+
+static json_t *
+error_object(const struct error *e, uint64_t since_us)
+{
+	json_t *j = json_object();
+
+	set(j, "class", json_string(error_class_name(e->class)));
+	set(j, "code", text(e->code));
+	set(j, "text", text(e->text));
+	set(j, "since", time_at(since_us));
+	return j;
+}
+
+/* The kind's own figures come behind and never replace ours. */
+static void
+add_own(json_t *object, json_t *own)
+{
+	(void)json_object_update_missing(object, own);
+	json_decref(own);
+}
+
+/* ---- queues ---- */
+
+static json_t *
+paused_by(unsigned paused)
+{
+	static const struct {
+		unsigned bit;
+		const char *name;
+	} reasons[] = {
+		{ PAUSED_BY_OPERATOR, "operator" },
+		{ PAUSED_BY_RATE_LIMITED, "rate_limited" },
+		{ PAUSED_BY_CHECK, "check" },
+		{ PAUSED_BY_DRAIN, "drain" },
+		{ PAUSED_BY_POOL, "pool" },
+	};
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+		if (paused & reasons[i].bit)
+			(void)json_array_append_new(a,
+			    json_string(reasons[i].name));
+	return a;
+}
+
+static void
+add_backlog(json_t *j, const struct backlog *b)
+{
+	bool sampled = b->sampled_us != 0;
+
+	set(j, "backlog", sampled && b->waiting_known ? count(b->waiting) :
+	    json_null());
+	if (sampled && b->oldest_us != 0)
+		set(j, "backlog_age_seconds", seconds(b->oldest_us));
+	else if (sampled && b->waiting_known && b->waiting == 0)
+		set(j, "backlog_age_seconds", json_integer(0));
+	else
+		set(j, "backlog_age_seconds", json_null());
+	set(j, "backlog_sampled_seconds", seconds_since(b->sampled_us));
+	set(j, "delayed_backlog", sampled && b->delayed_known ?
+	    count(b->delayed) : json_null());
+	set(j, "dead_backlog", sampled && b->dead_known ? count(b->dead) :
+	    json_null());
+}
+
+static void
+add_recent(json_t *j, const struct queue *q, const struct recent *r)
+{
+	const struct histogram *h = &r->processing;
+	json_t *p = json_object(), *e = json_object();
+	bool any = h->count != 0;
+
+	set(j, "error_rate_percent", number(r->error_percent, 2));
+	set(j, "rate_per_second", number(r->rate, r->rate < 10 ? 2 : 1));
+	set(j, "received_per_second",
+	    number(r->received_rate, r->received_rate < 10 ? 2 : 1));
+	set(p, "mean", any ? ms(histogram_mean_us(h)) : json_null());
+	set(p, "p50", any ? ms((double)histogram_percentile(h, 50)) :
+	    json_null());
+	set(p, "p95", any ? ms((double)histogram_percentile(h, 95)) :
+	    json_null());
+	set(p, "p99", any ? ms((double)histogram_percentile(h, 99)) :
+	    json_null());
+	set(j, "processing_ms", p);
+	for (unsigned i = 0; i < q->stats.nerrors; i++)
+		set_named(e, q->stats.errors[i].type,
+		    count(q->stats.errors[i].count));
+	set(j, "errors", e);
+}
+
+static json_t *
+queue_object(struct observer *o, const struct queue *q)
+{
+	const struct queue_stats *s = &q->stats;
+	uint64_t now = clock_monotonic_us();
+	json_t *j = json_object();
+	struct recent recent;
+
+	watch_recent(watch_find_queue(o, q), q, &recent);
+	set(j, "type", json_string(q->type->name));
+	set(j, "pool", q->pool != NULL ? text(q->pool->name) : json_null());
+	set(j, "connected", json_boolean(q->connected));
+	set(j, "paused", json_boolean(q->paused != 0));
+	set(j, "paused_by", paused_by(q->paused));
+	set(j, "paused_until", (q->paused & PAUSED_BY_RATE_LIMITED) &&
+	    q->rate_limited_until_us > now ? time_at(q->rate_limited_until_us) :
+	    json_null());
+	/* While connected it tells why it was not, and since when it is. */
+	set(j, "error", !q->connected && error_is_set(&q->error) ?
+	    error_object(&q->error, q->changed_us) : json_null());
+	set(j, "last_error", q->connected && error_is_set(&q->error) ?
+	    error_object(&q->error, q->changed_us) : json_null());
+	add_backlog(j, &q->backlog);
+	set(j, "in_flight", count((uint64_t)q->nwaiting + q->nheld +
+	    q->ndelayed + q->nrunning + q->nsettling));
+	set(j, "waiting", count(q->nwaiting));
+	set(j, "held", count(q->nheld));
+	set(j, "delayed", count(q->ndelayed));
+	set(j, "running", count(q->nrunning));
+	set(j, "settling", count(q->nsettling));
+	set(j, "held_bytes", count(q->bytes_held));
+	set(j, "prefetch", q->prefetch != 0 ? count(q->prefetch) : json_null());
+	set(j, "credit", count(q->credit));
+	set(j, "received", count(s->received));
+	set(j, "redelivered", count(s->redelivered));
+	set(j, "done", count(s->done));
+	set(j, "retried", count(s->retried));
+	set(j, "dead", count(s->dead));
+	set(j, "released", count(s->released));
+	add_recent(j, q, &recent);
+	set(j, "leases_extended", count(s->leases_extended));
+	set(j, "leases_lost", count(s->leases_lost));
+	set(j, "settle_errors", count(s->settle_errors));
+	set(j, "connects", count(s->connects));
+	set(j, "last_received_seconds", seconds_since(s->last_received_us));
+	set(j, "last_done_seconds", seconds_since(s->last_done_us));
+	if (q->type->ops->status != NULL && !q->stopped) {
+		json_t *own = json_object();
+
+		q->type->ops->status((struct queue *)q, own);
+		add_own(j, own);
+	}
+	return j;
+}
+
+/* ---- pools ---- */
+
+static json_t *
+pool_object(const struct pool *p)
+{
+	const struct pool_stats *s = &p->stats;
+	json_t *j = json_object(), *queues = json_array();
+	unsigned busy = MIN(p->busy, p->workers);
+	struct list *l;
+
+	set(j, "workers", count(p->workers));
+	set(j, "busy", count(p->busy));
+	set(j, "min", count(p->min));
+	set(j, "max", count(p->max));
+	set(j, "utilization_percent", p->workers == 0 ? json_integer(0) :
+	    number(100.0 * busy / p->workers, 0));
+	set(j, "restarts", count(s->restarts));
+	set(j, "up", json_boolean(p->up));
+	set(j, "error", !p->up && error_is_set(&p->error) ?
+	    error_object(&p->error, p->changed_us) : json_null());
+	set(j, "running", count(p->running));
+	set(j, "started", count(s->started));
+	set(j, "crashes", count(s->crashes));
+	set(j, "timeouts", count(s->timeouts));
+	set(j, "verdicts", count(s->verdicts));
+	set(j, "busy_seconds", seconds(s->busy_us));
+	set(j, "last_verdict_seconds", seconds_since(s->last_verdict_us));
+	list_foreach(l, &p->queues)
+		(void)json_array_append_new(queues,
+		    text(list_entry(l, struct queue, pool_link)->name));
+	set(j, "queues", queues);
+	if (p->type->ops->status != NULL) {
+		json_t *own = json_object();
+
+		p->type->ops->status((struct pool *)p, own);
+		add_own(j, own);
+	}
+	return j;
+}
+
+/* ---- the rest ---- */
+
+static void
+add_check(json_t *checks, const char *kind, const char *name,
+    const struct check *c)
+{
+	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+	json_t *j = json_object();
+
+	buffer_printf(&b, "%s%s%s", kind, name != NULL ? ":" : "",
+	    name != NULL ? name : "");
+	set(j, "name", text(buffer_cstr(&b)));
+	set(j, "status", json_string(health_name(c->state)));
+	set(j, "detail", text(c->detail));
+	set(j, "since", time_at(c->since_us));
+	(void)json_array_append_new(checks, j);
+}
+
+static json_t *
+checks_array(struct observer *o)
+{
+	json_t *checks = json_array();
+	struct list *l;
+
+	list_foreach(l, &o->queues) {
+		struct watch_queue *w = list_entry(l, struct watch_queue, link);
+
+		add_check(checks, "queue", w->name, &w->check);
+	}
+	list_foreach(l, &o->pools) {
+		struct watch_pool *w = list_entry(l, struct watch_pool, link);
+
+		add_check(checks, "pool", w->name, &w->check);
+	}
+	add_check(checks, "loop", NULL, &o->loop_check);
+	return checks;
+}
+
+static json_t *
+loop_object(const struct loop *loop)
+{
+	json_t *j = json_object();
+	struct loop_stats s;
+
+	loop_get_stats(loop, &s);
+	set(j, "turns", count(s.turns));
+	set(j, "slow_turns", count(s.slow_turns));
+	set(j, "longest_turn_ms", ms((double)s.longest_turn_us));
+	set(j, "longest_callback_ms", ms((double)s.longest_callback_us));
+	set(j, "longest_callback", s.longest_name != NULL ?
+	    text(s.longest_name) : json_null());
+	set(j, "callbacks", count(s.callbacks));
+	return j;
+}
+
+/* The sum of what is known; null when nothing is. */
+static json_t *
+backlog_sum(struct engine *e, bool *ret_complete)
+{
+	bool any = false, all = true;
+	uint64_t sum = 0;
+	struct list *l;
+	struct queue *q;
+
+	engine_foreach_queue(q, e, l) {
+		bool known = q->backlog.sampled_us != 0 &&
+		    q->backlog.waiting_known;
+
+		any |= known;
+		all &= known;
+		if (known)
+			sum = sat_add(sum, q->backlog.waiting);
+	}
+	*ret_complete = all;
+	return any || all ? count(sum) : json_null();
+}
+
+json_t *
+observer_status(struct observer *o)
+{
+	struct engine *e = o->engine;
+	json_t *j = json_object(), *queues = json_object();
+	json_t *pools = json_object();
+	uint64_t now = clock_monotonic_us();
+	enum health h = observer_health(o);
+	char iso[CLOCK_ISO_BYTES];
+	struct list *l;
+	struct queue *q;
+	struct pool *p;
+	bool complete;
+
+	set(j, "engine", json_string("bot-operator"));
+	set(j, "version", json_string(PACKAGE_VERSION));
+	set(j, "instance", text(observer_instance(o)));
+	set(j, "status", json_string(health_name(h)));
+	set(j, "since", time_at(o->overall_since_us));
+	set(j, "started", json_string(clock_iso(iso, o->started_realtime_us,
+	    false)));
+	set(j, "uptime_seconds", count((now - o->started_us) / USEC_PER_SEC));
+	set(j, "ready", json_boolean(observer_ready(o)));
+	if (e->phase == ENGINE_DRAINING)
+		set(j, "drain_seconds_left", seconds(e->drain_until_us -
+		    MIN(e->drain_until_us, now)));
+	set(j, "checks", checks_array(o));
+	set(j, "backlog", backlog_sum(e, &complete));
+	set(j, "backlog_complete", json_boolean(complete));
+	engine_foreach_queue(q, e, l)
+		set_named(queues, q->name, queue_object(o, q));
+	set(j, "queues", queues);
+	engine_foreach_pool(p, e, l)
+		set_named(pools, p->name, pool_object(p));
+	set(j, "pools", pools);
+	set(j, "totals", json_pack("{s:I,s:I,s:I}",
+	    "done", (json_int_t)e->done, "retried", (json_int_t)e->retried,
+	    "dead", (json_int_t)e->dead));
+	set(j, "messages", json_pack("{s:I,s:I,s:I,s:I}",
+	    "held", (json_int_t)e->messages_held,
+	    "max", (json_int_t)e->max_messages,
+	    "held_bytes", (json_int_t)e->bytes_held,
+	    "max_bytes", (json_int_t)e->max_bytes));
+	set(j, "alerts", json_array());
+	set(j, "loop", loop_object(o->loop));
+	return j;
+}

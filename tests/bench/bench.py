@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""make bench: both sides in one run, the ratio first.
+
+Bare: a minimal C client that reads and acknowledges from Redis in the same
+batches, without any worker.  Beside it bot-operator with a no-op Module=
+handler and with a no-op Python Exec= handler.
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import rig  # noqa: E402
+
+MESSAGES = int(os.environ.get("BENCH_MESSAGES", "300000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+BATCH = int(os.environ.get("BENCH_BATCH", "500"))
+BODY = 200
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def fill(redis, n):
+    redis("DEL", "jobs")
+    redis("XGROUP", "CREATE", "jobs", "bare", "0", "MKSTREAM")
+    redis("XGROUP", "CREATE", "jobs", "bot-operator", "0")
+    redis("EVAL", "for i = 1, tonumber(ARGV[1]) do redis.call('XADD', KEYS[1], '*', 'body', ARGV[2]) end",
+          1, "jobs", n, "x" * BODY)
+
+
+def cpu_of(pid):
+    """CPU seconds of a process and of all its descendants, live or reaped."""
+    total = 0
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            fields = f.read().rpartition(")")[2].split()
+        total = sum(int(x) for x in fields[11:15]) / TICK
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/children" % (pid, task)) as f:
+                total += sum(cpu_of(int(c)) for c in f.read().split())
+    except OSError:
+        pass
+    return total
+
+
+def bare(redis):
+    out = subprocess.run([os.path.join(rig.BUILD, "tests/bench/bare_redis"), redis.socket, "jobs", "bare",
+                          str(BATCH), str(MESSAGES)], check=True, stdout=subprocess.PIPE).stdout.split()
+    return int(out[0]) / float(out[1]), float(out[2]) * 1e6 / int(out[0])
+
+
+CONFIG = """
+[Operator]
+Status=127.0.0.1:0
+Control={dir}/%(name)s.sock
+[Pool work]
+%(handler)s
+Workers=2-2
+[Queue jobs]
+Type=redis
+Address=%(address)s
+Mode=stream
+Key=jobs
+Pool=work
+Prefetch=%(prefetch)d
+"""
+
+
+def ours(r, redis, handler, messages, name):
+    d = r.daemon(CONFIG % {"handler": handler, "address": redis.socket, "prefetch": BATCH * 4, "name": name},
+                 name=name, wait="status")
+    start = None
+    end = time.monotonic() + 300
+    cpu = 0
+    while True:
+        q = d.queue("jobs")
+        now = time.monotonic()
+        if start is None and q["received"]:
+            start, first, cpu = now, q["done"], cpu_of(d.pid)
+        if q["done"] >= messages:
+            break
+        if now > end:
+            raise AssertionError("only %d of %d done\n%s" % (q["done"], messages, d.log()[-2000:]))
+        time.sleep(0.005)
+    seconds = time.monotonic() - start
+    cpu = cpu_of(d.pid) - cpu
+    if q["done"] != messages or q["received"] != messages:
+        raise AssertionError("received %d, done %d of %d" % (q["received"], q["done"], messages))
+    d.stop()
+    n = messages - first
+    return n / seconds, cpu * 1e6 / n
+
+
+def median(values):
+    return statistics.median(v[0] for v in values), statistics.median(v[1] for v in values)
+
+
+def throughput():
+    r = rig.Rig("bench")
+    try:
+        redis = r.redis()
+        module = "Module={build}/tests/bench/noop_module.so"
+        python = "Exec=%s {source}/tests/bench/noop_handler.py" % (shutil.which("python3", path="/usr/bin:/bin") or
+                                                                   sys.executable)
+        results = {"bare": [], "module": [], "python": []}
+        for i in range(ROUNDS):
+            fill(redis, MESSAGES)
+            results["bare"].append(bare(redis))
+            results["module"].append(ours(r, redis, module, MESSAGES, "module%d" % i))
+            redis("XGROUP", "SETID", "jobs", "bot-operator", "0")
+            results["python"].append(ours(r, redis, python, MESSAGES, "python%d" % i))
+    finally:
+        r.close(False)
+    b, m, p = (median(results[k]) for k in ("bare", "module", "python"))
+    print("Redis stream, %d-byte bodies, batches of %d, 2 workers, %d messages, median of %d rounds" %
+          (BODY, BATCH, MESSAGES, ROUNDS))
+    print("%-42s %8s %12s %14s" % ("", "ratio", "messages/s", "CPU us/message"))
+    for name, (rate, cpu) in (("(a) bare C client, no worker", b), ("(b) bot-operator, no-op Module=", m),
+                              ("(c) bot-operator, no-op Python Exec=", p)):
+        print("%-42s %7.0f%% %12.0f %14.2f" % (name, 100 * rate / b[0], rate, cpu))
+
+
+def idle_and_start():
+    r = rig.Rig("bench")
+    try:
+        redis = r.redis()
+        starts, rss = [], []
+        for i in range(5):
+            d = r.daemon(CONFIG % {"handler": "Module={build}/tests/bench/noop_module.so", "address": redis.socket,
+                                   "prefetch": 100, "name": "idle%d" % i}, name="idle%d" % i)
+            m = rig.wait_for("ready", lambda: re.search(r"ready after (\d+) ms", d.log()))
+            starts.append(ready_ms(r, redis, i))
+            rss.append(d.rss_kib())
+            d.stop()
+            assert m
+        print("start to ready, exec included: median %.0f ms (%s)" %
+              (statistics.median(starts), ", ".join("%.0f" % s for s in starts)))
+        print("idle resident memory: %.1f MB" % (statistics.median(rss) / 1024))
+    finally:
+        r.close(False)
+
+
+def ready_ms(r, redis, i):
+    """exec to READY=1, seen by a notify socket as systemd would."""
+    path = os.path.join(r.dir, "notify%d" % i)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(20)
+        start = time.monotonic()
+        d = r.daemon(CONFIG % {"handler": "Module={build}/tests/bench/noop_module.so", "address": redis.socket,
+                               "prefetch": 100, "name": "start%d" % i}, name="start%d" % i, wait=None,
+                     env={"NOTIFY_SOCKET": path})
+        while b"READY=1" not in s.recv(4096):
+            pass
+        took = (time.monotonic() - start) * 1000
+        d.stop()
+    return took
+
+
+def hung_peer():
+    """The longest loop turn while one queue's server is stopped."""
+    r = rig.Rig("bench")
+    try:
+        good, bad = r.redis(), r.redis()
+        fill(good, 100000)
+        text = CONFIG % {"handler": "Module={build}/tests/bench/noop_module.so", "address": good.socket,
+                         "prefetch": BATCH * 4, "name": "hung"}
+        text += "[Queue hung]\nType=redis\nAddress=%s\nKey=jobs\nPool=work\n" % bad.socket
+        r.expect_log("hung")
+        d = r.daemon(text, name="hung")
+        bad.signal(signal.SIGSTOP)
+        d.wait_queue("jobs", done=100000, deadline=120)
+        loop = d.status()["loop"]
+        bad.signal(signal.SIGCONT)
+        print("longest loop turn while a peer hangs: %.2f ms (%d turns, %d over 10 ms)" %
+              (loop["longest_turn_ms"], loop["turns"], loop["slow_turns"]))
+    finally:
+        r.close(False)
+
+
+if __name__ == "__main__":
+    throughput()
+    idle_and_start()
+    hung_peer()

@@ -1,0 +1,397 @@
+"""rig.py - the world of a black-box test.
+
+Starts the daemon and real servers in a private folder with free ports, waits
+for conditions with deadlines (never for a fixed time), ends what it started
+by pid, and fails the test when a process or an unexpected warning is left.
+
+A test file defines functions named test_*, each taking a Rig, and ends with
+rig.main(globals()).  Output is TAP.  BUILD_DIR names the build tree.
+"""
+import contextlib
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.error
+import urllib.request
+
+BUILD = os.path.abspath(os.environ.get("BUILD_DIR", "."))
+SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+DEADLINE = float(os.environ.get("TEST_DEADLINE", "20"))
+
+
+class Skip(Exception):
+    """A case that cannot run here, with the reason."""
+
+
+def wait_for(what, condition, deadline=None):
+    """Waits until condition() is true and returns its value."""
+    end = time.monotonic() + (deadline or DEADLINE)
+    step = 0.002
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("timed out waiting for " + what)
+        time.sleep(step)
+        step = min(step * 1.5, 0.05)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Process:
+    """A child with its output in a file."""
+
+    def __init__(self, rig, name, argv, env=None, stdin=None, **kw):
+        self.name = name
+        self.log_path = os.path.join(rig.dir, "%s.%d.log" % (name, len(rig.processes)))
+        self.log_file = open(self.log_path, "wb")
+        self.p = subprocess.Popen(argv, stdin=stdin or subprocess.DEVNULL, stdout=self.log_file,
+                                  stderr=subprocess.STDOUT, env=env, cwd=rig.dir, **kw)
+        rig.processes.append(self)
+
+    @property
+    def pid(self):
+        return self.p.pid
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def alive(self):
+        return self.p.poll() is None
+
+    def signal(self, signo):
+        self.p.send_signal(signo)
+
+    def wait(self, deadline=None):
+        try:
+            return self.p.wait(deadline or DEADLINE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("%s did not end in time; its log:\n%s" % (self.name, self.log()[-4000:]))
+
+    def stop(self, signo=signal.SIGTERM, deadline=None):
+        if self.alive():
+            self.signal(signo)
+        return self.wait(deadline)
+
+    def kill(self):
+        if self.alive():
+            self.p.kill()
+        self.p.wait()
+        self.log_file.close()
+
+
+class Redis(Process):
+    """A private redis-server: TCP port, Unix socket, optionally TLS and AOF."""
+
+    def __init__(self, rig, tls=False, aof=False, port=None, directory=None, extra=()):
+        exe = shutil.which("redis-server")
+        if not exe:
+            raise Skip("redis-server is not installed")
+        self.rig, self.tls, self.aof, self.extra = rig, tls, aof, list(extra)
+        self.dir = directory or tempfile.mkdtemp(prefix="redis-", dir=rig.dir)
+        self.port = port or free_port()
+        self.socket = os.path.join(self.dir, "redis.sock")
+        argv = [exe, "--bind", "127.0.0.1", "--unixsocket", self.socket, "--dir", self.dir,
+                "--save", "", "--appendonly", "yes" if aof else "no", "--appendfsync", "always",
+                "--daemonize", "no"]
+        if tls:
+            cert = rig.certificate()
+            argv += ["--port", "0", "--tls-port", str(self.port), "--tls-cert-file", cert.cert,
+                     "--tls-key-file", cert.key, "--tls-ca-cert-file", cert.ca, "--tls-auth-clients", "no"]
+        else:
+            argv += ["--port", str(self.port)]
+        super().__init__(rig, "redis", argv + self.extra)
+        wait_for("redis-server", self.ready)
+
+    def ready(self):
+        if not self.alive():
+            raise AssertionError("redis-server ended:\n" + self.log())
+        try:
+            return self("PING") == "PONG"
+        except (OSError, EOFError, RedisError) as e:
+            return isinstance(e, RedisError) and "LOADING" not in str(e)
+
+    def __call__(self, *args):
+        """One command over the Unix socket."""
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
+            s.settimeout(DEADLINE)
+            s.connect(self.socket)
+            return resp_call(s.makefile("rwb"), [args])[0]
+
+    def pipeline(self, commands):
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
+            s.settimeout(DEADLINE)
+            s.connect(self.socket)
+            f = s.makefile("rwb")
+            out = []
+            for i in range(0, len(commands), 1000):
+                out += resp_call(f, commands[i:i + 1000])
+            return out
+
+    def restarted(self):
+        """The same data, port and socket in a new process."""
+        return Redis(self.rig, self.tls, self.aof, self.port, self.dir, self.extra)
+
+
+class RedisError(Exception):
+    pass
+
+
+def resp_call(f, commands):
+    for args in commands:
+        f.write(b"*%d\r\n" % len(args))
+        for a in args:
+            a = a if isinstance(a, bytes) else str(a).encode()
+            f.write(b"$%d\r\n%s\r\n" % (len(a), a))
+    f.flush()
+    return [resp_read(f) for _ in commands]
+
+
+def resp_read(f, nested=False):
+    line = f.readline()
+    if not line.endswith(b"\r\n"):
+        raise EOFError("connection closed")
+    kind, rest = line[:1], line[1:-2]
+    if kind == b"+":
+        return rest.decode()
+    if kind == b"-":
+        if nested:
+            return RedisError(rest.decode())
+        raise RedisError(rest.decode())
+    if kind == b":":
+        return int(rest)
+    if kind == b"$":
+        n = int(rest)
+        return None if n < 0 else f.read(n + 2)[:-2]
+    if kind == b"*":
+        n = int(rest)
+        return None if n < 0 else [resp_read(f, True) for _ in range(n)]
+    raise RedisError("what is %r" % line)
+
+
+class Certificate:
+    """A CA and a certificate for localhost and 127.0.0.1, by openssl(1)."""
+
+    def __init__(self, directory):
+        self.ca = os.path.join(directory, "ca.pem")
+        self.cert = os.path.join(directory, "cert.pem")
+        self.key = os.path.join(directory, "key.pem")
+        ca_key = os.path.join(directory, "ca-key.pem")
+        csr = os.path.join(directory, "csr.pem")
+        ext = os.path.join(directory, "ext.cnf")
+        with open(ext, "w") as f:
+            f.write("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n")
+
+        def run(*argv):
+            subprocess.run(("openssl",) + argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        run("req", "-x509", *ec, "-keyout", ca_key, "-out", self.ca, "-days", "2", "-subj", "/CN=test ca")
+        run("req", *ec, "-keyout", self.key, "-out", csr, "-subj", "/CN=localhost")
+        run("x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial", "-out", self.cert,
+            "-days", "2", "-extfile", ext)
+
+    def server_context(self):
+        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ctx.load_cert_chain(self.cert, self.key)
+        return ctx
+
+
+class Daemon(Process):
+    """bot-operatord with a configuration of its own.
+
+    text is the configuration; {dir}, {source} and {build} are replaced.  An
+    [Operator] section with Status= and Control= is added when there is none.
+    """
+
+    def __init__(self, rig, text, name="test", env=None, wait="ready"):
+        self.rig = rig
+        self.name_ = name
+        self.conf = os.path.join(rig.dir, name + ".conf")
+        self.control = os.path.join(rig.dir, name + ".sock")
+        self.write(text)
+        self.env = dict(os.environ, **(env or {}))
+        super().__init__(rig, "bot-operatord", [os.path.join(BUILD, "bot-operatord"), "--config", self.conf],
+                         env=self.env)
+        self.base = None
+        if wait:
+            wait_for("the daemon's status address", self._find_base)
+        if wait == "ready":
+            wait_for("the daemon to be ready", self.ready)
+
+    def write(self, text):
+        if "[Operator]" not in text:
+            text = "[Operator]\nStatus=127.0.0.1:0\nControl={dir}/%s.sock\n%s" % (self.name_, text)
+        for key, value in (("dir", self.rig.dir), ("source", SOURCE), ("build", BUILD)):
+            text = text.replace("{%s}" % key, value)
+        with open(self.conf, "w") as f:
+            f.write(text)
+
+    def _find_base(self):
+        if not self.alive():
+            raise AssertionError("bot-operatord ended with %s:\n%s" % (self.p.returncode, self.log()))
+        m = re.search(r"(http://[0-9.:\[\]a-z]+:\d+)/", self.log())
+        if m:
+            self.base = m.group(1)
+        return self.base
+
+    def get(self, path):
+        """(status, text)"""
+        try:
+            with urllib.request.urlopen(self.base + path, timeout=DEADLINE) as r:
+                return r.status, r.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+
+    def ready(self):
+        if not self.alive():
+            raise AssertionError("bot-operatord ended with %s:\n%s" % (self.p.returncode, self.log()))
+        return self.get("/readyz")[0] == 200
+
+    def status(self):
+        return json.loads(self.get("/.well-known/engine-status")[1])
+
+    def queue(self, name):
+        return self.status()["queues"][name]
+
+    def wait_queue(self, name, deadline=None, **want):
+        """Waits until the queue's figures are as wanted."""
+        last = {}
+
+        def check():
+            last.update(self.queue(name))
+            return all(last.get(k) == v for k, v in want.items())
+        try:
+            wait_for("queue %s: %s" % (name, want), check, deadline)
+        except AssertionError as e:
+            raise AssertionError("%s; it is %s\nlog:\n%s" % (e, json.dumps(last), self.log()[-3000:]))
+        return last
+
+    def botctl(self, *args, check=True, stdin=None):
+        r = subprocess.run([os.path.join(BUILD, "botctl"), "--config", self.conf, *args], input=stdin,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.env, timeout=DEADLINE + 30,
+                           universal_newlines=not isinstance(stdin, bytes))
+        if check and r.returncode != 0:
+            raise AssertionError("botctl %s: exit %d\n%s%s" % (" ".join(args), r.returncode, r.stdout, r.stderr))
+        return r
+
+    def rss_kib(self):
+        with open("/proc/%d/status" % self.pid) as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+class Rig:
+    def __init__(self, name):
+        self.dir = tempfile.mkdtemp(prefix="bot-%s-" % name)
+        self.processes = []
+        self.expected = []
+        self._certificate = None
+
+    def daemon(self, text, **kw):
+        return Daemon(self, text, **kw)
+
+    def redis(self, **kw):
+        return Redis(self, **kw)
+
+    def certificate(self):
+        if not self._certificate:
+            if not shutil.which("openssl"):
+                raise Skip("openssl(1) is not installed")
+            self._certificate = Certificate(self.dir)
+        return self._certificate
+
+    def expect_log(self, pattern):
+        """Warnings and errors that this test provokes (a regular expression)."""
+        self.expected.append(re.compile(pattern))
+
+    def path(self, *parts):
+        p = os.path.join(self.dir, *parts)
+        os.makedirs(os.path.dirname(p), exist_ok=True)
+        return p
+
+    def write(self, name, text, mode=0o644):
+        p = self.path(name)
+        with open(p, "wb" if isinstance(text, bytes) else "w") as f:
+            f.write(text)
+        os.chmod(p, mode)
+        return p
+
+    def unexpected(self):
+        for p in self.processes:
+            if not isinstance(p, Daemon):
+                continue
+            for line in p.log().splitlines():
+                bad = re.match(r"<[0-4]>", line) or "Sanitizer" in line or "runtime error" in line
+                if bad and not any(e.search(line) for e in self.expected):
+                    yield line
+
+    def close(self, failed):
+        left = None
+        for p in self.processes:
+            if isinstance(p, Daemon) and p.alive():
+                p.signal(signal.SIGTERM)
+        for p in self.processes:
+            if isinstance(p, Daemon) and p.alive():
+                try:
+                    p.p.wait(DEADLINE)
+                except subprocess.TimeoutExpired:
+                    left = "bot-operatord did not drain in time"
+        unexpected = list(self.unexpected())
+        logs = [(p.name, p.log()[-6000:]) for p in self.processes if isinstance(p, Daemon)]
+        for p in reversed(self.processes):
+            p.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        if failed or left or unexpected:
+            for name, log in logs:
+                print("# log of %s:\n#   %s" % (name, log.replace("\n", "\n#   ")))
+        if not failed and left:
+            raise AssertionError(left)
+        if not failed and unexpected:
+            raise AssertionError("unexpected warnings:\n" + "\n".join(unexpected))
+
+
+def main(names):
+    """Runs the test_* functions (or those named as arguments), prints TAP."""
+    tests = [(n, f) for n, f in names.items() if n.startswith("test_") and callable(f)]
+    if len(sys.argv) > 1:
+        tests = [(n, f) for n, f in tests if n in sys.argv[1:]]
+    print("1..%d" % len(tests))
+    bad = 0
+    for i, (name, fn) in enumerate(tests, 1):
+        start = time.monotonic()
+        rig = Rig(name[5:25])
+        line, failed = "ok %d - %s" % (i, name), True
+        try:
+            args = [rig] if inspect.signature(fn).parameters else []
+            try:
+                fn(*args)
+                failed = False
+            finally:
+                rig.close(failed or isinstance(sys.exc_info()[1], Skip))
+        except Skip as e:
+            line += " # SKIP %s" % e
+        except BaseException as e:
+            bad += 1
+            line = "not ok %d - %s" % (i, name)
+            print("# " + traceback.format_exc().rstrip().replace("\n", "\n# "))
+            if isinstance(e, KeyboardInterrupt):
+                print(line)
+                raise
+        print("%s # %.2f s" % (line, time.monotonic() - start) if "#" not in line else line)
+        sys.stdout.flush()
+    sys.exit(1 if bad else 0)

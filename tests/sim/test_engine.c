@@ -1,0 +1,882 @@
+/*
+ * The engine in its simulated world: credit, dispatch, verdicts, validation.
+ */
+#include "sim/rig.h"
+
+#include <stdio.h>
+
+#define POOL	"[Pool work]\nFake=1\n"
+
+static void
+expect_place(const struct sim_message *s, enum sim_place place)
+{
+	if (s->place != place)
+		fail_msg("%s is in place %d, not %d", s->name, (int)s->place,
+		    (int)place);
+}
+
+static void
+test_message_is_done_and_acknowledged(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "hello", NULL);
+	struct queue *q;
+
+	(void)state;
+	rig_start(r);
+	q = rig_queue(r, "jobs");
+	assert_true(q->connected);
+	assert_int_equal(q->nrunning, 1);
+	expect_place(s, SIM_LEASED);
+	rig_advance_us(r, 9999);
+	expect_place(s, SIM_LEASED);
+	rig_advance_us(r, 1);
+	expect_place(s, SIM_ACKED);
+	assert_int_equal(q->stats.done, 1);
+	assert_int_equal(q->stats.received, 1);
+	assert_int_equal(r->engine->done, 1);
+	rig_free(r);
+}
+
+static void
+test_nothing_happens_before_the_pool_is_up(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "hello", NULL);
+
+	(void)state;
+	rig_expect(r, "no worker can run");
+	sim_pool_down(sim_workers("work"));
+	rig_start(r);
+	rig_advance_ms(r, 60000);
+	expect_place(s, SIM_READY);
+	assert_int_equal(s->receipt, 0);
+	sim_pool_up(sim_workers("work"));
+	rig_advance_ms(r, 10);
+	expect_place(s, SIM_ACKED);
+	rig_free(r);
+}
+
+/* ---- credit ---- */
+
+static void
+slow_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)s;
+	(void)m;
+	plan->run_us = USEC_PER_SEC;
+}
+
+static unsigned
+held(const struct queue *q)
+{
+	return q->nwaiting + q->nrunning + q->ndelayed;
+}
+
+static void
+test_never_more_is_held_than_prefetch(void **state)
+{
+	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=3\n"
+	    "[Queue jobs]\nType=fake\nPrefetch=10\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	unsigned most = 0, most_running = 0;
+	struct queue *q;
+
+	(void)state;
+	b->fetch_us = 5000;
+	b->settle_us = 3000;
+	sim_workers("work")->script = slow_script;
+	sim_put_many(b, 100);
+	rig_start(r);
+	q = rig_queue(r, "jobs");
+	while (b->count[SIM_ACKED] != 100) {
+		(void)rig_step(r, USEC_PER_SEC);
+		/* What is at the broker's side of us, and on its way here. */
+		assert_true(b->count[SIM_LEASED] <= 10 + q->nsettling);
+		most = MAX(most, held(q));
+		most_running = MAX(most_running, q->nrunning);
+		assert_true(clock_monotonic_us() < 2000 * USEC_PER_SEC);
+	}
+	assert_int_equal(most, 10);
+	assert_int_equal(most_running, 3);
+	assert_true(b->max_requested <= 10);
+	rig_free(r);
+}
+
+static void
+test_prefetch_by_rate_keeps_the_workers_busy(void **state)
+{
+	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=8\n"
+	    "[Queue jobs]\nType=fake\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	uint64_t start;
+
+	(void)state;
+	b->fetch_us = 2000;
+	b->settle_us = 2000;
+	sim_put_many(b, 4000);
+	rig_start(r);
+	start = clock_monotonic_us();
+	while (b->count[SIM_ACKED] != 4000) {
+		(void)rig_step(r, USEC_PER_SEC);
+		assert_true(held(rig_queue(r, "jobs")) <= 1000);
+		assert_true(clock_monotonic_us() - start < 60 * USEC_PER_SEC);
+	}
+	/* 8 workers at 10 ms: 5 s at best. */
+	assert_true(clock_monotonic_us() - start < 5500 * USEC_PER_MSEC);
+	rig_free(r);
+}
+
+static void
+test_slow_settlements_stop_the_fetching(void **state)
+{
+	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=4\n"
+	    "[Queue jobs]\nType=fake\nPrefetch=10\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+
+	(void)state;
+	b->settle_us = 20 * USEC_PER_SEC;
+	sim_put_many(b, 500);
+	rig_start(r);
+	rig_advance_ms(r, 19000);
+	assert_true(r->engine->messages_held <= 50);
+	assert_true(b->count[SIM_READY] >= 450);
+	b->settle_us = 0;
+	rig_advance_ms(r, 10000);
+	assert_int_equal(b->count[SIM_ACKED], 500);
+	rig_free(r);
+}
+
+static void
+test_invariant_6_bounded_memory(void **state)
+{
+	enum { BODY = 4096, CAP = 65536, N = 300 };
+	struct rig *r = rig_new("[Operator]\nMaxInFlightBytes=64K\n"
+	    "[Pool work]\nFake=1\nWorkers=2\n"
+	    "[Queue jobs]\nType=fake\nPrefetch=1000\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	bool was_full = false;
+	struct queue *q;
+
+	(void)state;
+	b->fetch_us = 1000;
+	/* Its size is not known before the first ones have come. */
+	sim_put_many(b, 1);
+	for (int i = 0; i < N; i++)
+		(void)sim_put_bytes(b, BODY);
+	rig_start(r);
+	q = rig_queue(r, "jobs");
+	while (b->count[SIM_ACKED] != N + 1) {
+		uint64_t until = clock_monotonic_us();
+		size_t fetched = b->max_requested * (BODY + 512);
+
+		(void)rig_step(r, USEC_PER_SEC);
+		assert_true(until < 2000 * USEC_PER_SEC);
+		/* The cap, and at most what was asked for before it. */
+		assert_true(r->engine->bytes_held <= CAP + fetched);
+		assert_int_equal(r->engine->bytes_held, q->bytes_held);
+		if (r->engine->bytes_held >= CAP) {
+			was_full = true;
+			assert_int_equal(q->credit, 0);
+		}
+		/* Once the size is known it is kept to. */
+		if (b->count[SIM_ACKED] > N / 3)
+			assert_true(r->engine->bytes_held <=
+			    CAP + 2 * (BODY + 512));
+	}
+	assert_true(was_full);
+	assert_int_equal(q->stats.dead, 0);
+	assert_int_equal(q->stats.released, 0);
+	assert_int_equal(b->count[SIM_DEAD], 0);
+	rig_free(r);
+}
+
+/* Small ones first, then large ones: the mean of the past deceives. */
+static void
+test_invariant_6_bounded_memory_when_sizes_jump(void **state)
+{
+	enum { BODY = 16384, CAP = 262144 };
+	struct rig *r = rig_new("[Operator]\nMaxInFlightBytes=256K\n"
+	    "[Pool work]\nFake=1\nWorkers=50\n"
+	    "[Queue jobs]\nType=fake\nPrefetch=500\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	size_t most = 0;
+
+	(void)state;
+	sim_put_many(b, 2000);
+	rig_start(r);
+	rig_advance_ms(r, 1000);
+	assert_int_equal(b->count[SIM_ACKED], 2000);
+	for (int i = 0; i < 1000; i++)
+		(void)sim_put_bytes(b, BODY);
+	while (b->count[SIM_ACKED] != 3000) {
+		(void)rig_step(r, USEC_PER_SEC);
+		most = MAX(most, r->engine->bytes_held);
+		assert_true(clock_monotonic_us() < 2000 * USEC_PER_SEC);
+	}
+	/* Twice the cap, for what was asked for in good faith. */
+	assert_true(most <= 2 * CAP + BODY);
+	assert_int_equal(rig_queue(r, "jobs")->stats.dead, 0);
+	rig_free(r);
+}
+
+static void
+test_operator_cap_of_messages(void **state)
+{
+	struct rig *r = rig_new("[Operator]\nMaxInFlight=20\n"
+	    "[Pool work]\nFake=1\nWorkers=2\n"
+	    "[Queue jobs]\nType=fake\nPrefetch=100\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	unsigned most = 0;
+
+	(void)state;
+	b->fetch_us = 1000;
+	b->settle_us = 50000;
+	sim_put_many(b, 200);
+	rig_start(r);
+	while (b->count[SIM_ACKED] != 200) {
+		(void)rig_step(r, USEC_PER_SEC);
+		most = MAX(most, r->engine->messages_held);
+		assert_true(b->count[SIM_LEASED] <= 20);
+		assert_true(clock_monotonic_us() < 2000 * USEC_PER_SEC);
+	}
+	assert_int_equal(most, 20);
+	rig_free(r);
+}
+
+/* ---- weights ---- */
+
+static unsigned
+starts_of(const struct sim_workers *w, const char *broker, size_t first)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < first; i++)
+		n += strcmp(w->starts[i].what->broker->name, broker) == 0;
+	return n;
+}
+
+static void
+test_weights_share_a_pool(void **state)
+{
+	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=4\n"
+	    "[Queue big]\nType=fake\nWeight=3\nPrefetch=50\n"
+	    "[Queue small]\nType=fake\nWeight=1\nPrefetch=50\n");
+	struct sim_workers *w = sim_workers("work");
+
+	(void)state;
+	sim_put_many(rig_broker(r, "big"), 600);
+	sim_put_many(rig_broker(r, "small"), 600);
+	rig_start(r);
+	rig_advance_ms(r, 1000);
+	assert_true(w->nstarts >= 400);
+	assert_in_range(starts_of(w, "big", 400), 290, 310);
+	/* Alone a queue gets everything. */
+	rig_advance_ms(r, 3000);
+	assert_int_equal(rig_broker(r, "big")->count[SIM_ACKED], 600);
+	assert_int_equal(rig_broker(r, "small")->count[SIM_ACKED], 600);
+	assert_int_equal(w->max_running, 4);
+	rig_free(r);
+}
+
+static void
+test_an_idle_queue_saves_up_nothing(void **state)
+{
+	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=1\n"
+	    "[Queue a]\nType=fake\nPrefetch=50\n"
+	    "[Queue b]\nType=fake\nPrefetch=50\n");
+	struct sim_workers *w = sim_workers("work");
+	size_t before;
+	unsigned n;
+
+	(void)state;
+	sim_put_many(rig_broker(r, "a"), 500);
+	rig_start(r);
+	rig_advance_ms(r, 1000);
+	before = w->nstarts;
+	assert_true(before >= 100);
+	sim_put_many(rig_broker(r, "b"), 100);
+	rig_advance_ms(r, 1000);
+	n = starts_of(w, "b", before + 100);
+	assert_in_range(n, 45, 55);
+	rig_advance_ms(r, 5000);
+	rig_free(r);
+}
+
+/* ---- retries ---- */
+
+static void
+retry_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)s;
+	plan->kind = VERDICT_RETRY;
+	plan->error_type = m->attempt == 1 ? "timeout" : "database";
+	plan->detail = "it did not work";
+}
+
+/* Attempt n waits in [min, min(max, min * 2^n)], and uses all of that. */
+static void
+test_backoff_is_exponential_with_jitter(void **state)
+{
+	enum { N = 300, ATTEMPTS = 10 };
+	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=400\n"
+	    "[Queue jobs]\nType=fake\nBackoff=2s-5min\nMaxAttempts=11\n"
+	    "Prefetch=1000\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	uint64_t top = 2 * USEC_PER_SEC;
+
+	(void)state;
+	rig_expect(r, "dead letters (MaxAttempts=11)");
+	sim_workers("work")->script = retry_script;
+	sim_put_many(b, N);
+	rig_start(r);
+	for (unsigned attempt = 1; attempt <= ATTEMPTS; attempt++) {
+		uint64_t least = USEC_INFINITY, most = 0, sum = 0, half;
+
+		while (b->count[SIM_DELAYED] != N)
+			(void)rig_step(r, USEC_PER_SEC);
+		top = MIN(top * 2, 300 * USEC_PER_SEC);
+		for (size_t i = 0; i < b->nall; i++) {
+			uint64_t delay = b->all[i]->last_delay_us;
+
+			assert_int_equal(b->all[i]->attempt, attempt + 1);
+			assert_int_equal(b->all[i]->retries, attempt);
+			least = MIN(least, delay);
+			most = MAX(most, delay);
+			sum += delay;
+		}
+		half = (top - 2 * USEC_PER_SEC) / 2;
+		assert_true(least >= 2 * USEC_PER_SEC);
+		assert_true(most <= top);
+		assert_true(least < 2 * USEC_PER_SEC + half / 4);
+		assert_true(most > top - half / 4);
+		assert_in_range(sum / N, 2 * USEC_PER_SEC + half * 85 / 100,
+		    2 * USEC_PER_SEC + half * 115 / 100);
+		/* All of them come back, one moment or another. */
+		for (size_t i = 0; i < b->nall; i++)
+			b->all[i]->last_delay_us = 0;
+		rig_advance_us(r, top);
+		while (b->count[SIM_DELAYED] != N && attempt < ATTEMPTS)
+			(void)rig_step(r, USEC_PER_SEC);
+		if (attempt == ATTEMPTS)
+			rig_advance_us(r, top);
+		else
+			assert_true(b->count[SIM_DEAD] == 0);
+	}
+	rig_advance_ms(r, 600000);
+	assert_int_equal(b->count[SIM_DEAD], N);
+	for (size_t i = 0; i < b->nall; i++)
+		assert_int_equal(b->all[i]->starts, 11);
+	rig_free(r);
+}
+
+static void
+test_max_attempts_buries_with_the_last_error(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\nMaxAttempts=3\n"
+	    "Backoff=1s\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "x", NULL);
+	const struct queue_stats *st;
+
+	(void)state;
+	rig_expect(r, "dead letters (MaxAttempts=3)");
+	sim_workers("work")->script = retry_script;
+	rig_start(r);
+	rig_advance_ms(r, 10);
+	expect_place(s, SIM_DELAYED);
+	assert_string_equal(s->error_type, "timeout");
+	assert_int_equal(s->last_delay_us, USEC_PER_SEC);
+	rig_advance_ms(r, 5000);
+	expect_place(s, SIM_DEAD);
+	assert_int_equal(s->starts, 3);
+	assert_int_equal(s->attempt, 3);
+	assert_string_equal(s->error_type, "database");
+	assert_string_equal(s->detail, "it did not work");
+	st = &rig_queue(r, "jobs")->stats;
+	assert_int_equal(st->retried, 2);
+	assert_int_equal(st->dead, 1);
+	assert_int_equal(st->failed, 3);
+	assert_int_equal(st->nerrors, 2);
+	assert_string_equal(st->errors[1].type, "database");
+	assert_int_equal(st->errors[1].count, 2);
+	rig_free(r);
+}
+
+/* The same when the engine itself has to wait for the retries. */
+static void
+test_retries_without_a_broker_that_delays(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake-plain\n"
+	    "MaxAttempts=3\nBackoff=1s-1min\n");
+	struct sim_workers *w = sim_workers("work");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "x", NULL);
+	struct queue *q;
+
+	(void)state;
+	rig_expect(r, "dead letters (MaxAttempts=3)");
+	w->script = retry_script;
+	rig_start(r);
+	q = rig_queue(r, "jobs");
+	rig_advance_ms(r, 10);
+	assert_int_equal(q->ndelayed, 1);
+	rig_advance_ms(r, 20000);
+	expect_place(s, SIM_DEAD);
+	assert_int_equal(s->receipt, 1);
+	assert_int_equal(w->nstarts, 3);
+	assert_in_range(w->starts[1].at_us - w->starts[0].at_us,
+	    1010000, 2010000);
+	assert_in_range(w->starts[2].at_us - w->starts[1].at_us,
+	    1010000, 4010000);
+	assert_int_equal(w->starts[2].attempt, 3);
+	rig_free(r);
+}
+
+static void
+own_delay_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)s;
+	if (m->attempt != 1)
+		return;
+	plan->kind = VERDICT_RETRY;
+	plan->delay_us = 77 * USEC_PER_SEC;
+	plan->error_type = "my_own";
+}
+
+static void
+test_the_handlers_own_delay_is_kept(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "x", NULL);
+
+	(void)state;
+	sim_workers("work")->script = own_delay_script;
+	rig_start(r);
+	rig_advance_ms(r, 10);
+	expect_place(s, SIM_DELAYED);
+	assert_int_equal(s->last_delay_us, 77 * USEC_PER_SEC);
+	assert_string_equal(s->error_type, "my_own");
+	rig_advance_ms(r, 76999);
+	expect_place(s, SIM_DELAYED);
+	rig_advance_ms(r, 11);
+	expect_place(s, SIM_ACKED);
+	rig_free(r);
+}
+
+static void
+dead_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)s;
+	(void)m;
+	plan->kind = VERDICT_DEAD;
+	plan->error_type = "no_such_customer";
+}
+
+static void
+test_dead_verdict_buries_at_once(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "x", NULL);
+
+	(void)state;
+	rig_expect(r, "the handler says so");
+	sim_workers("work")->script = dead_script;
+	rig_start(r);
+	rig_advance_ms(r, 10);
+	expect_place(s, SIM_DEAD);
+	assert_string_equal(s->error_type, "no_such_customer");
+	assert_int_equal(s->starts, 1);
+	rig_free(r);
+}
+
+static void
+crash_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)m;
+	plan->kills = strcmp(s->body, "bomb") == 0;
+}
+
+static void
+poison(const char *type)
+{
+	char text[256];
+	struct rig *r;
+	struct sim_message *bomb, *good;
+
+	snprintf(text, sizeof(text), "[Pool work]\nFake=1\nWorkers=1\n"
+	    "MaxCrashes=3\n[Queue jobs]\nType=%s\nMaxAttempts=10\n"
+	    "Backoff=1s\n", type);
+	r = rig_new(text);
+	bomb = sim_put(rig_broker(r, "jobs"), "bomb", NULL);
+	good = sim_put(rig_broker(r, "jobs"), "good", NULL);
+	rig_expect(r, "poison: it ended its worker 3 times");
+	sim_workers("work")->script = crash_script;
+	rig_start(r);
+	rig_advance_ms(r, 20000);
+	expect_place(bomb, SIM_DEAD);
+	assert_int_equal(bomb->starts, 3);
+	assert_int_equal(bomb->crashes, 3);
+	assert_string_equal(bomb->error_type, "crash");
+	expect_place(good, SIM_ACKED);
+	assert_int_equal(good->crashes, 0);
+	assert_int_equal(sim_workers("work")->deaths, 3);
+	rig_free(r);
+}
+
+static void
+test_a_message_that_kills_its_workers_is_poison(void **state)
+{
+	(void)state;
+	poison("fake");
+	poison("fake-plain");
+}
+
+static void
+returned_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)m;
+	plan->returned = s->starts == 1;
+}
+
+static void
+test_a_returned_message_runs_again_without_an_attempt(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "x", NULL);
+
+	(void)state;
+	sim_workers("work")->script = returned_script;
+	rig_start(r);
+	rig_advance_ms(r, 20);
+	expect_place(s, SIM_ACKED);
+	assert_int_equal(s->starts, 2);
+	assert_int_equal(s->attempt, 1);
+	assert_int_equal(s->receipt, 1);
+	rig_free(r);
+}
+
+static void
+test_refused_settlement_comes_again(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\nLease=10s\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	struct sim_message *s = sim_put(b, "x", NULL);
+
+	(void)state;
+	rig_expect(r, "could not be settled");
+	b->fail_settlements = 1;
+	rig_start(r);
+	rig_advance_ms(r, 10);
+	expect_place(s, SIM_LEASED);
+	assert_int_equal(r->engine->messages_held, 0);
+	assert_int_equal(rig_queue(r, "jobs")->stats.settle_errors, 1);
+	rig_advance_ms(r, 10010);
+	expect_place(s, SIM_ACKED);
+	assert_int_equal(s->receipt, 2);
+	assert_int_equal(rig_queue(r, "jobs")->stats.done, 1);
+	rig_free(r);
+}
+
+/* ---- limits ---- */
+
+static void
+rate(const char *limit, double per_s)
+{
+	char text[256];
+	double burst = MAX(1.0, per_s / 10);
+	struct sim_workers *w;
+	struct rig *r;
+	size_t first = 0;
+
+	snprintf(text, sizeof(text), "[Pool work]\nFake=1\nWorkers=100\n"
+	    "[Queue jobs]\nType=fake\nRateLimit=%s\n", limit);
+	r = rig_new(text);
+	w = sim_workers("work");
+	sim_put_many(rig_broker(r, "jobs"), (unsigned)(per_s * 100) + 100);
+	rig_start(r);
+	rig_advance_ms(r, 60000);
+	assert_true((double)w->nstarts <= per_s * 60 + burst + 1);
+	assert_true((double)w->nstarts >= per_s * 60 - 2);
+	/* And not all at once: no second has more than its share. */
+	for (size_t i = 0; i < w->nstarts; i++) {
+		while (w->starts[i].at_us - w->starts[first].at_us >=
+		    USEC_PER_SEC)
+			first++;
+		assert_true((double)(i - first + 1) <= per_s + burst + 1);
+	}
+	rig_free(r);
+}
+
+static void
+test_rate_limit_is_a_token_bucket(void **state)
+{
+	(void)state;
+	rate("50/s", 50);
+	rate("30/min", 0.5);
+	rate("1000/s", 1000);
+}
+
+static void
+limited_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)m;
+	if (strcmp(s->body, "limit") != 0 || s->starts != 1)
+		return;
+	plan->kind = VERDICT_RETRY;
+	plan->error_type = ERROR_TYPE_RATE_LIMITED;
+	plan->delay_us = 5 * USEC_PER_SEC;
+}
+
+static void
+rate_limited(const char *type)
+{
+	char text[256];
+	struct sim_workers *w = sim_workers("work");
+	struct sim_broker *b;
+	struct sim_message *s;
+	struct rig *r;
+	uint64_t paused_at;
+
+	snprintf(text, sizeof(text), "[Pool work]\nFake=1\nWorkers=1\n"
+	    "[Queue jobs]\nType=%s\nPrefetch=4\nMaxAttempts=1\n"
+	    "[Queue other]\nType=fake\n", type);
+	r = rig_new(text);
+	b = rig_broker(r, "jobs");
+	w->script = limited_script;
+	s = sim_put(b, "limit", NULL);
+	sim_put_many(b, 20);
+	rig_start(r);
+	rig_advance_ms(r, 10);
+	paused_at = clock_monotonic_us();
+	assert_int_equal(rig_queue(r, "jobs")->paused, PAUSED_BY_RATE_LIMITED);
+	sim_put_many(rig_broker(r, "other"), 20);
+	rig_advance_ms(r, 4990);
+	/* Its neighbour is not concerned; what waits keeps waiting. */
+	assert_int_equal(rig_broker(r, "other")->count[SIM_ACKED], 20);
+	assert_int_equal(b->count[SIM_ACKED], 0);
+	assert_int_equal(b->releases, 0);
+	rig_advance_ms(r, 5000);
+	assert_int_equal(rig_queue(r, "jobs")->paused, 0);
+	assert_int_equal(b->count[SIM_ACKED], 21);
+	for (size_t i = 1; i < w->nstarts; i++)
+		if (w->starts[i].what->broker == b)
+			assert_true(w->starts[i].at_us >=
+			    paused_at + 5 * USEC_PER_SEC);
+	/* It was no fault of the message. */
+	assert_int_equal(s->attempt, 1);
+	rig_free(r);
+}
+
+static void
+test_rate_limited_pauses_the_queue(void **state)
+{
+	(void)state;
+	rate_limited("fake");
+	rate_limited("fake-plain");
+	rate_limited("fake-keep");
+}
+
+/* ---- validation ---- */
+
+struct sample {
+	const char *body;
+	bool good;
+};
+
+static void
+check_format(const char *format, const struct sample *samples, size_t n)
+{
+	char text[256];
+	struct rig *r;
+	struct sim_broker *b;
+	unsigned bad = 0;
+
+	snprintf(text, sizeof(text), POOL "[Queue jobs]\nType=fake\n%s", format);
+	r = rig_new(text);
+	b = rig_broker(r, "jobs");
+	rig_expect(r, "not a valid message, it goes to the dead letters");
+	for (size_t i = 0; i < n; i++) {
+		(void)sim_put(b, samples[i].body, NULL);
+		bad += !samples[i].good;
+	}
+	rig_start(r);
+	/* The bad ones at once, without a worker. */
+	assert_int_equal(b->count[SIM_DEAD], bad);
+	rig_advance_ms(r, 1000);
+	for (size_t i = 0; i < n; i++) {
+		const struct sim_message *s = b->all[i];
+
+		if (samples[i].good != (s->place == SIM_ACKED))
+			fail_msg("%s taken wrongly: %s (%s)", format, s->body,
+			    s->detail);
+		if (samples[i].good)
+			continue;
+		expect_place(s, SIM_DEAD);
+		assert_string_equal(s->error_type, ERROR_TYPE_INVALID_FORMAT);
+		assert_true(s->detail[0] != '\0');
+		assert_int_equal(s->starts, 0);
+		assert_int_equal(s->receipt, 1);
+	}
+	assert_int_equal(rig_queue(r, "jobs")->stats.dead, bad);
+	assert_int_equal(rig_queue(r, "jobs")->stats.failed, bad);
+	rig_free(r);
+}
+
+static void
+test_format_json(void **state)
+{
+	static const struct sample samples[] = {
+		{ "{\"id\":1,\"customer\":{\"name\":\"Ada\"}}", true },
+		{ "{\"id\":1,\"customer\":{\"name\":\"Ada\"},\"more\":[]}", true },
+		{ "{\"id\":1,\"customer\":{}}", false },
+		{ "{\"customer\":{\"name\":\"Ada\"}}", false },
+		{ "{\"id\":1,\"customer\":\"Ada\"}", false },
+		{ "{\"id\":1", false },
+		{ "not json", false },
+		{ "", false },
+		{ "[1,2]", false },
+	};
+
+	(void)state;
+	check_format("Format=json\nRequire=id customer.name\n", samples,
+	    ARRAY_SIZE(samples));
+}
+
+static void
+test_format_cloudevents(void **state)
+{
+	static const struct sample samples[] = {
+		{ "{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/a\","
+		    "\"type\":\"t\",\"data\":{\"x\":1}}", true },
+		{ "{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/a\","
+		    "\"type\":\"t\"}", false },		/* data.x is required */
+		{ "{\"specversion\":\"1.0\",\"source\":\"/a\","
+		    "\"type\":\"t\",\"data\":{\"x\":1}}", false },
+		{ "{\"id\":\"1\",\"source\":\"/a\",\"type\":\"t\","
+		    "\"data\":{\"x\":1}}", false },
+		{ "{\"specversion\":\"1.0\",\"id\":\"\",\"source\":\"/a\","
+		    "\"type\":\"t\",\"data\":{\"x\":1}}", false },
+		{ "{\"data\":{\"x\":1}}", false },
+		{ "[]", false },
+	};
+
+	(void)state;
+	check_format("Format=cloudevents\nRequire=data.x\n", samples,
+	    ARRAY_SIZE(samples));
+}
+
+static void
+test_max_bytes(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\nMaxBytes=1K\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+	struct sim_message *fits = sim_put_bytes(b, 1024);
+	struct sim_message *over = sim_put_bytes(b, 1025);
+
+	(void)state;
+	rig_expect(r, "MaxBytes=1024");
+	rig_start(r);
+	rig_advance_ms(r, 10);
+	expect_place(fits, SIM_ACKED);
+	expect_place(over, SIM_DEAD);
+	assert_string_equal(over->error_type, ERROR_TYPE_INVALID_FORMAT);
+	rig_free(r);
+}
+
+/* Dead when it comes: the broker counted attempts that we never saw end. */
+static void
+test_delivered_too_often_is_buried(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\nMaxAttempts=3\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "x", NULL);
+	struct sim_message *last = sim_put(rig_broker(r, "jobs"), "x", NULL);
+
+	(void)state;
+	s->attempt = 4;
+	last->attempt = 3;
+	rig_start(r);
+	rig_advance_ms(r, 100);
+	expect_place(s, SIM_DEAD);
+	assert_int_equal(s->starts, 0);
+	expect_place(last, SIM_ACKED);
+	rig_free(r);
+}
+
+/* ---- checks between sections ---- */
+
+static void
+test_sections_are_checked_against_one_another(void **state)
+{
+	static const struct {
+		const char *text, *problem;
+	} bad[] = {
+		{ POOL "[Queue jobs]\nType=fake\nPool=wurk\n",
+		    "there is no [Pool wurk]; did you mean \"work\"?" },
+		{ POOL "[Pool two]\nFake=1\n[Queue jobs]\nType=fake\n",
+		    "no Pool=" },
+		{ "[Pool work]\nWorkers=1\n[Queue jobs]\nType=fake\n",
+		    "no handler" },
+		{ POOL, "nothing to work on" },
+		{ POOL "[Queue jobs]\nType=fake\nLease=60s\nMaxLease=30s\n",
+		    "MaxLease= is shorter than Lease=" },
+		{ POOL "Timeout=2h\n[Queue jobs]\nType=fake\n",
+		    "MaxLease= is shorter than Timeout=" },
+		{ POOL "[Queue jobs]\nType=fake\nRequire=id\n",
+		    "Require= needs Format=" },
+	};
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_true(rig_problems(bad[i].text, text, sizeof(text)) > 0);
+		if (strstr(text, bad[i].problem) == NULL)
+			fail_msg("\"%s\" instead of \"%s\"", text,
+			    bad[i].problem);
+		assert_non_null(strstr(text, "sim.conf"));
+	}
+	assert_int_equal(rig_problems(POOL "[Queue jobs]\nType=fake\n", text,
+	    sizeof(text)), 0);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_message_is_done_and_acknowledged),
+		cmocka_unit_test(test_nothing_happens_before_the_pool_is_up),
+		cmocka_unit_test(test_never_more_is_held_than_prefetch),
+		cmocka_unit_test(test_prefetch_by_rate_keeps_the_workers_busy),
+		cmocka_unit_test(test_slow_settlements_stop_the_fetching),
+		cmocka_unit_test(test_invariant_6_bounded_memory),
+		cmocka_unit_test(
+		    test_invariant_6_bounded_memory_when_sizes_jump),
+		cmocka_unit_test(test_operator_cap_of_messages),
+		cmocka_unit_test(test_weights_share_a_pool),
+		cmocka_unit_test(test_an_idle_queue_saves_up_nothing),
+		cmocka_unit_test(test_backoff_is_exponential_with_jitter),
+		cmocka_unit_test(test_max_attempts_buries_with_the_last_error),
+		cmocka_unit_test(test_retries_without_a_broker_that_delays),
+		cmocka_unit_test(test_the_handlers_own_delay_is_kept),
+		cmocka_unit_test(test_dead_verdict_buries_at_once),
+		cmocka_unit_test(
+		    test_a_message_that_kills_its_workers_is_poison),
+		cmocka_unit_test(
+		    test_a_returned_message_runs_again_without_an_attempt),
+		cmocka_unit_test(test_refused_settlement_comes_again),
+		cmocka_unit_test(test_rate_limit_is_a_token_bucket),
+		cmocka_unit_test(test_rate_limited_pauses_the_queue),
+		cmocka_unit_test(test_format_json),
+		cmocka_unit_test(test_format_cloudevents),
+		cmocka_unit_test(test_max_bytes),
+		cmocka_unit_test(test_delivered_too_often_is_buried),
+		cmocka_unit_test(test_sections_are_checked_against_one_another),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
