@@ -28,7 +28,7 @@ struct operator {
 	struct engine *engine;
 	struct observer *observer;
 	struct notify *notify;
-	struct routes *routes;		/* NULL without Status= */
+	struct http_server *http;	/* NULL without Status= */
 	struct api *api;
 	struct signal_watch signals;
 	struct timer ready_timer;
@@ -65,29 +65,27 @@ apply_log_level(const struct config *c)
 /* ---- reload and drain ---- */
 
 static int
-reload(void *owner, struct buffer *problems)
+reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 {
 	struct operator *o = owner;
 	struct config *fresh = bot_config_load(o->path), *old = o->config;
 	size_t n = config_problems(fresh);
 	unsigned changed;
 
+	*ret_changed = 0;
 	if (n != 0) {
 		log_error(NULL, "%s has %zu problem%s; the old configuration "
 		    "stays in force:", o->path, n, n == 1 ? "" : "s");
 		for (size_t i = 0; i < n; i++) {
 			log_error(NULL, "%s", config_problem_text(fresh, i));
-			if (problems != NULL)
-				buffer_printf(problems, "%s\n",
-				    config_problem_text(fresh, i));
+			buffer_printf(problems, "%s\n",
+			    config_problem_text(fresh, i));
 		}
 		config_unref(fresh);
 		return -EINVAL;
 	}
 	if (o->draining) {
-		if (problems != NULL)
-			buffer_add_str(problems, "draining: too late for a "
-			    "reload\n");
+		buffer_add_str(problems, "draining: too late for a reload\n");
 		config_unref(fresh);
 		return -ESHUTDOWN;
 	}
@@ -105,6 +103,7 @@ reload(void *owner, struct buffer *problems)
 	log_notice(NULL, "reloaded %s: %u section%s changed", o->path, changed,
 	    changed == 1 ? "" : "s");
 	notify_ready(o->notify);
+	*ret_changed = changed;
 	return 0;
 }
 
@@ -138,8 +137,11 @@ drain(void *owner)
 static void
 on_signal(void *owner, int signo)
 {
+	_cleanup_buffer_ struct buffer problems = BUFFER_INIT;
+	unsigned changed;
+
 	if (signo == SIGHUP)
-		(void)reload(owner, NULL);
+		(void)reload(owner, &changed, &problems);
 	else
 		drain(owner);
 }
@@ -198,6 +200,31 @@ dump_state(void)
 		engine_dump(running->engine);
 }
 
+/* On Status=, when there is one. */
+static int
+serve_status(struct operator *o, struct error *err)
+{
+	const struct config_section *s = operator_section(o->config);
+	const char *text = s != NULL ? config_string(s, "Status") : NULL;
+	char shown[ADDRESS_TEXT_BYTES];
+	struct address address;
+	int r;
+
+	if (text == NULL)
+		return 0;
+	r = address_parse(&address, text, 0, err);
+	if (r < 0)
+		return r;
+	o->http = http_server_new(o->loop, &(struct http_server_params){
+	    .names = config_words(s, "StatusHosts") });
+	routes_add(o->http, o->observer);
+	r = http_server_listen(o->http, &address, err);
+	if (r == 0)
+		log_notice(NULL, "status at http://%s/",
+		    address_text(http_server_address(o->http), shown));
+	return r;
+}
+
 static int
 start(struct operator *o)
 {
@@ -219,28 +246,17 @@ start(struct operator *o)
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
-	o->api = api_new(&(struct api_params){ .loop = o->loop,
-	    .engine = o->engine, .observer = o->observer, .path = control,
-	    .on_drain = drain, .on_reload = reload, .owner = o }, &err);
-	if (o->api == NULL)
-		goto fail;
-	if (operator_section(o->config) != NULL &&
-	    config_is_set(operator_section(o->config), "Status")) {
-		const struct config_section *s = operator_section(o->config);
-
-		o->routes = routes_new(o->loop, o->observer,
-		    config_string(s, "Status"), config_words(s, "StatusHosts"),
-		    &err);
-		if (o->routes == NULL)
-			goto fail;
+	if (api_start(&(struct api_params){ .loop = o->loop,
+	    .engine = o->engine, .observer = o->observer, .on_drain = drain,
+	    .on_reload = reload, .owner = o }, control, &o->api, &err) < 0 ||
+	    serve_status(o, &err) < 0) {
+		log_error(NULL, "cannot start: %s", err.text);
+		return -EADDRINUSE;
 	}
 	o->started_us = clock_monotonic_us();
 	engine_start(o->engine);
 	timer_arm(o->loop, &o->ready_timer, 0);
 	return 0;
-fail:
-	log_error(NULL, "cannot start: %s", err.text);
-	return -EADDRINUSE;
 }
 
 static void
@@ -248,7 +264,7 @@ finish(struct operator *o)
 {
 	if (o->loop != NULL)
 		timer_cancel(o->loop, &o->ready_timer);
-	routes_free(o->routes);
+	http_server_free(o->http);
 	api_free(o->api);
 	notify_free(o->notify);
 	observer_free(o->observer);

@@ -32,7 +32,8 @@ buffer_len(const struct buffer *b)
 static inline char *
 buffer_head(const struct buffer *b)
 {
-	return b->data + b->start;
+	/* NULL + 0 is undefined before C2y; this compiles to the same. */
+	return b->start == 0 ? b->data : b->data + b->start;
 }
 
 static inline struct slice

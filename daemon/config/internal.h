@@ -43,13 +43,15 @@ struct parsed {
 	const char *text;		/* expanded; NULL: no value */
 	uint64_t min, max;		/* single numbers are in min */
 	double rate;
-	char **words;			/* NULL-terminated */
+	char **words;			/* NULL-terminated; the array is from
+					   the heap, its words from the chunk */
 	size_t nwords;
 };
 
 struct value {
 	const struct config_key *row;
 	bool set;
+	bool tried;			/* written, perhaps not understood */
 	struct origin origin;
 	const char *origin_text;
 	struct parsed parsed;
@@ -102,9 +104,11 @@ struct parse_events {
 	void (*on_problem)(void *owner, unsigned line, const char *text);
 };
 
+/* Length of the well-formed sequence at p (Unicode 15, table 3-7), or 0. */
+size_t	utf8_sequence(const void *p, size_t n);
 void	config_parse(struct slice text, const struct parse_events *);
 
-/* ---- values.c, words.c, specifier.c ---- */
+/* ---- values.c, numbers.c, text.c, words.c, specifier.c ---- */
 
 struct value_context {
 	struct chunk *chunk;
@@ -128,8 +132,21 @@ void	value_format(const struct config_key *, const struct parsed *,
 	    struct buffer *);
 /* "1 to 512", "at least 1ms", or nothing and false. */
 bool	value_limits(const struct config_key *, struct buffer *);
-/* Length without unit and the factor; also for rates. */
+/* "1h 30min"; "infinity" is UINT64_MAX. */
 int	span_parse(const char *text, uint64_t *ret_us, struct buffer *why);
+
+int	bytes_parse(const char *text, uint64_t *ret_bytes, struct buffer *why);
+int	rate_parse(const char *text, double *ret_per_second,
+	    struct buffer *why);
+/* Exact, and readable by the parsers above. */
+void	span_format(struct buffer *, uint64_t us);
+void	bytes_format(struct buffer *, uint64_t bytes);
+
+/* Absolute, without "//", "/./" and a slash at the end; in the chunk. */
+int	path_resolve(const char *text, const struct value_context *,
+	    const char **ret, struct buffer *why);
+/* The form only: whether a name resolves is for later. */
+int	address_check(const char *text, struct buffer *why);
 
 /* Splits as a shell would; the array and its words are the caller's. */
 int	words_split(const char *text, char ***ret, size_t *ret_n,
@@ -160,18 +177,27 @@ void	section_resolve(struct config *, struct config_section *);
 
 /* ---- schema.c ---- */
 
+/* The section's first kind; NULL when there is no such section. */
 const struct config_kind *schema_first(config_schema, const char *section);
 /* "Type", or NULL when the section has no variants. */
 const char *schema_variant_key(config_schema, const char *section);
-/* The variants of a section, each once; n is at most max. */
-size_t	schema_variants(config_schema, const char *section,
-	    const char **ret, size_t max);
-bool	schema_has_variant(config_schema, const char *section,
+/* The row that stands for it, its choices being the variants there are. */
+const struct config_key *schema_variant_row(config_schema, const char *section,
+	    struct chunk *);
+/* Whether a kind's keys count in a section with that variant (or NULL). */
+bool	kind_applies(const struct config_kind *, const char *section,
 	    const char *variant);
 const struct config_key *kind_key(const struct config_kind *, const char *key);
-#define SCHEMA_NAMES_MAX	((size_t)512)
-/* Closest in spelling, within what a typo may be; names may repeat. */
+/* What is wrong with a section's or a key's name, and what may be meant. */
+void	schema_unknown_section(config_schema, const char *name,
+	    struct buffer *why);
+void	schema_unknown_key(config_schema, const char *section,
+	    const char *variant, const char *key, struct buffer *why);
+
+/* ---- suggest.c ---- */
+
+/* Appends '; did you mean "NAME"?' where a name is close. */
 void	suggestion_add(struct buffer *, const char *written,
-	    const char *const *names, size_t n, const char *suffix);
+	    const char *const *names, size_t n);
 
 #endif

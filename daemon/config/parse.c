@@ -37,10 +37,10 @@ problem(struct parser *p, unsigned line, const char *text)
 	p->events->on_problem(p->events->owner, line, text);
 }
 
-/* Length of the well-formed sequence at p (Unicode 15, table 3-7), or 0. */
-static size_t
-sequence(const unsigned char *p, size_t n)
+size_t
+utf8_sequence(const void *at, size_t n)
 {
+	const unsigned char *p = at;
 	uint32_t c;
 	size_t len;
 
@@ -71,7 +71,7 @@ clean(struct parser *p, unsigned line, struct slice s)
 	const unsigned char *end = at + s.n;
 
 	while (at != end) {
-		size_t len = sequence(at, (size_t)(end - at));
+		size_t len = utf8_sequence(at, (size_t)(end - at));
 
 		if (len == 0) {
 			problem(p, line, "not valid UTF-8");
@@ -128,8 +128,15 @@ end_line(struct parser *p)
 	const char *equals;
 
 	p->continued = false;
-	if (s.n == 0 || !clean(p, p->line, s))
+	if (s.n == 0)
 		goto done;
+	if (!clean(p, p->line, s)) {
+		/* What follows a header is not the section's before it. */
+		if (s.p[0] == '[')
+			p->events->on_section(p->events->owner, p->line, NULL,
+			    NULL);
+		goto done;
+	}
 	if (s.p[0] == '[') {
 		header(p, s);
 		goto done;

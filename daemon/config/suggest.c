@@ -72,10 +72,10 @@ config_suggest(const char *written, const char *const *names, size_t n)
 
 void
 suggestion_add(struct buffer *b, const char *written, const char *const *names,
-    size_t n, const char *suffix)
+    size_t n)
 {
 	const char *close = config_suggest(written, names, n);
 
 	if (close != NULL)
-		buffer_printf(b, "; did you mean \"%s%s\"?", close, suffix);
+		buffer_printf(b, "; did you mean \"%s\"?", close);
 }

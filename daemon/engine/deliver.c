@@ -21,6 +21,7 @@ queue_up(struct queue *q)
 	q->changed_us = clock_monotonic_us();
 	error_clear(&q->error);
 	timer_arm(q->loop, &q->probe_timer, 0);
+	leases_connected(q);
 	engine_wake(q->engine);
 }
 
@@ -38,6 +39,7 @@ queue_down(struct queue *q, const struct error *err)
 	q->connected = false;
 	q->error = *err;
 	timer_cancel(q->loop, &q->probe_timer);
+	leases_disconnected(q);
 	engine_wake(q->engine);
 }
 
@@ -68,6 +70,8 @@ admit(struct queue *q, struct message *m)
 		q->credit--;
 	q->stats.received++;
 	q->stats.bytes_received += m->body.n;
+	q->body_peak_bytes = MAX(m->body.n,
+	    q->body_peak_bytes - q->body_peak_bytes / 64);
 	q->stats.last_received_us = m->received_us;
 	if (m->attempt > 1)
 		q->stats.redelivered++;

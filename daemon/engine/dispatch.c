@@ -10,6 +10,7 @@
 #define AUTO_PREFETCH_US	(200 * USEC_PER_MSEC)
 #define AUTO_PREFETCH_MIN	2u
 #define AUTO_PREFETCH_MAX	4000u
+#define BYTES_GUESS_PART	16
 #define RATE_INTERVAL_US	(20 * USEC_PER_MSEC)
 
 static bool
@@ -133,18 +134,22 @@ target(struct queue *q, unsigned slots)
 	return base;
 }
 
-/* How many more bodies fit, by their mean size so far. */
+/*
+ * How many more bodies fit.  Their size is a guess until they are here: by the
+ * largest of late, and never less than a part of MaxBytes=, so that small ones
+ * followed by large ones pass the cap once and by a bounded factor.
+ */
 static unsigned
 fit_bytes(const struct queue *q)
 {
 	const struct engine *e = q->engine;
-	uint64_t mean = sizeof(struct message) + (q->stats.received != 0 ?
-	    q->stats.bytes_received / q->stats.received : 1024);
+	size_t each = sizeof(struct message) + MAX(q->body_peak_bytes,
+	    q->max_bytes / BYTES_GUESS_PART);
 
 	if (e->bytes_held >= e->max_bytes)
 		return 0;
-	return (unsigned)MIN((e->max_bytes - e->bytes_held) / mean + 1,
-	    (uint64_t)UINT32_MAX);
+	return (unsigned)MIN((e->max_bytes - e->bytes_held) / each + 1,
+	    (size_t)UINT32_MAX);
 }
 
 static unsigned

@@ -64,6 +64,8 @@ void	delay_timer_fired(struct timer *);
 
 void	lease_watch(struct message *);		/* or watch again */
 void	lease_forget(struct message *);
+void	leases_connected(struct queue *);	/* renews what fell due */
+void	leases_disconnected(struct queue *);
 void	lease_timer_fired(struct timer *);
 
 /* ---- order.c ---- */

@@ -28,14 +28,25 @@ cap_of(const struct queue *q, const struct message *m)
 	return sat_add(m->received_us, q->max_lease_us);
 }
 
+/*
+ * A broker that grants whole seconds may stay just under the cap; asking for
+ * that rest would go on with every answer.
+ */
+static bool
+renewable(const struct queue *q, const struct message *m)
+{
+	uint64_t rest = MIN(USEC_PER_SEC, q->lease_us / 10);
+
+	return q->connected && !m->extending &&
+	    (q->type->capabilities & QUEUE_CAN_EXTEND) != 0 &&
+	    sat_add(m->lease_until_us, rest) < cap_of(q, m);
+}
+
 /* When something must be done about m next. */
 static uint64_t
 due_of(const struct queue *q, const struct message *m)
 {
-	if (m->extending || (q->type->capabilities & QUEUE_CAN_EXTEND) == 0 ||
-	    m->lease_until_us >= cap_of(q, m))
-		return m->lease_until_us;
-	return renew_at(q, m);
+	return renewable(q, m) ? renew_at(q, m) : m->lease_until_us;
 }
 
 void
@@ -130,8 +141,7 @@ again:
 			lease_lost(m);
 			goto again;
 		}
-		if (due_of(q, m) <= now + SLACK_US && !m->extending &&
-		    cap_of(q, m) > m->lease_until_us)
+		if (renewable(q, m) && renew_at(q, m) <= now + SLACK_US)
 			renew(q, m, now);
 	}
 	list_foreach(l, &q->leases) {
@@ -144,6 +154,23 @@ again:
 	if (next != USEC_INFINITY)
 		timer_arm_at(q->loop, &q->lease_timer, MAX(next, now + 1));
 	engine_wake(q->engine);
+}
+
+void
+leases_connected(struct queue *q)
+{
+	if (!list_empty(&q->leases))
+		timer_arm(q->loop, &q->lease_timer, 0);
+}
+
+void
+leases_disconnected(struct queue *q)
+{
+	struct list *l;
+
+	/* No answer comes any more to what was asked. */
+	list_foreach(l, &q->leases)
+		list_entry(l, struct message, lease_link)->extending = false;
 }
 
 void

@@ -32,7 +32,10 @@
  *   extend    renew the lease of m from now to lease_us; answered by
  *             queue_extended(m, until_us or 0 when lost).  Never after its
  *             settle (invariant 5); a settle may overtake an open extend,
- *             then no queue_extended comes for it.
+ *             then no queue_extended comes for it.  Nor for one that is
+ *             open at queue_down: the engine asks again after queue_up.  The
+ *             engine frees a message whose lease has ended without asking:
+ *             remember m->id, and answer only what message_find() still has.
  *   probe     sample the backlog; answered by queue_backlog() or not at all.
  *   enqueue   put a new message in, for botctl; answered by job->done.
  *   dead_*    walk the dead letters (below).
@@ -97,7 +100,7 @@ struct dead_walk {
 	    const struct error *err);
 	void (*on_acted)(struct dead_walk *, const struct error *err);
 	void *owner;
-	void *impl;			/* the queue's own */
+	void *impl;			/* the queue's own; NULL after its fini */
 };
 
 enum dead_action {
@@ -229,6 +232,7 @@ struct queue {
 	uint64_t tokens_us;
 	int deficit;			/* of the round robin */
 	double rate_ewma;		/* verdicts a second, for prefetch */
+	size_t body_peak_bytes;		/* fades; for the cap of bytes */
 	uint64_t rate_counted, rate_us;
 	struct backlog backlog;
 	struct queue_stats stats;

@@ -15,8 +15,8 @@
 static int
 reject(struct error *err, const char *text, const char *why)
 {
-	error_set(err, ERROR_REJECTED, "address", "\"%.100s\" is no address: %s",
-	    text, why);
+	error_set(err, ERROR_REJECTED, "address",
+	    "\"%.100s\" is no address: %s", text, why);
 	return -EINVAL;
 }
 
@@ -96,7 +96,8 @@ split(const char *text, struct slice *ret_host, const char **ret_port)
 		end = strchr(text, ']');
 		if (end == NULL)
 			return "the ] is missing";
-		*ret_host = (struct slice){ text + 1, (size_t)(end - text - 1) };
+		*ret_host = (struct slice){ text + 1,
+		    (size_t)(end - text - 1) };
 		if (end[1] == ':')
 			*ret_port = end + 2;
 		else if (end[1] != '\0')
@@ -151,7 +152,8 @@ address_parse(struct address *ret, const char *text, uint16_t default_port,
 		a.kind = ADDRESS_NAME;
 	if (port != NULL) {
 		if (slice_to_u64(slice_of(port), &n) < 0 || n > UINT16_MAX)
-			return reject(err, text, "the port is no number up to 65535");
+			return reject(err, text,
+			    "the port is no number up to 65535");
 		a.port = (uint16_t)n;
 	} else if (default_port == 0) {
 		return reject(err, text, "the port is missing (host:port)");

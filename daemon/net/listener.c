@@ -225,7 +225,8 @@ listener_start(struct listener *l, struct loop *loop,
 		    a.host);
 		return -EINVAL;
 	}
-	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+	    0);
 	if (fd < 0)
 		return refuse(err, &a, -errno);
 	l->loop = loop;

@@ -241,7 +241,7 @@ resolver_free(struct resolver *r)
 		if (q->fn != NULL)
 			BUG("the lookup of %s outlives the resolver", q->host);
 	}
-	ares_destroy(r->channel);	/* answers, and so frees, what it holds */
+	ares_destroy(r->channel);	/* frees its queries */
 	ares_library_cleanup();
 	BUG_ON(!list_empty(&r->queries) || !list_empty(&r->sockets));
 	timer_cancel(r->loop, &r->timer);
@@ -264,7 +264,8 @@ keep_addresses(struct resolve_query *q, const struct ares_addrinfo *info)
 		return;
 	first = node->ai_family;
 	next[0] = next[1] = node;
-	while (q->nfound < RESOLVE_MAX && (next[0] != NULL || next[1] != NULL)) {
+	while (q->nfound < RESOLVE_MAX &&
+	    (next[0] != NULL || next[1] != NULL)) {
 		for (int i = 0; i < 2 && q->nfound < RESOLVE_MAX; i++) {
 			while (next[i] != NULL &&
 			    (next[i]->ai_family == first) != (i == 0))
@@ -371,7 +372,8 @@ resolve_start(struct resolver *r, const char *host, uint16_t port,
 	q->owner = owner;
 	q->port = port;
 	snprintf(q->host, sizeof(q->host), "%s", host);
-	task_init(&q->answer, LOOP_DISPATCH, "resolve.answer", on_answer_task, q);
+	task_init(&q->answer, LOOP_DISPATCH, "resolve.answer", on_answer_task,
+	    q);
 	list_push_back(&r->queries, &q->link);
 	if (fault("resolve.start")) {
 		error_set(&q->error, ERROR_TRANSIENT, "resolve_failed",

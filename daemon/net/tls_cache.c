@@ -70,7 +70,7 @@ tls_cache_put(struct tls_cache *c, const char *key, SSL_SESSION *session)
 		return;
 	}
 	if (c->by_key.count >= CACHE_MAX)
-		entry_free(c, list_first_entry(&c->by_use, struct entry, link));
+		entry_free(c, list_entry(c->by_use.next, struct entry, link));
 	e = new0(struct entry);
 	e->session = session;
 	memcpy(e->key, key, strnlen(key, sizeof(e->key) - 1));

@@ -159,7 +159,8 @@ explain_ssl(const struct tls_session *s, struct error *err)
 	else if (!s->up && verify != X509_V_OK && !s->context->insecure)
 		error_set(err, ERROR_AUTH, "tls_verify",
 		    "the certificate of %s is not accepted: %s (%ld)",
-		    peer_name(s), X509_verify_cert_error_string(verify), verify);
+		    peer_name(s), X509_verify_cert_error_string(verify),
+		    verify);
 	else if (is_auth_alert(reason))
 		error_set(err, ERROR_AUTH, "tls_alert",
 		    "%s refused us in TLS: %s", peer_name(s),

@@ -98,13 +98,22 @@ watch_stall(struct watch_queue *w, const struct queue *q, uint64_t now)
 }
 
 static void
-judge_paused(struct check *c, const struct queue *q, uint64_t now)
+judge_paused(struct observer *o, struct check *c, const struct queue *q,
+    uint64_t now)
 {
 	char span[CLOCK_SPAN_BYTES], iso[CLOCK_ISO_BYTES];
 
 	if (q->paused & PAUSED_BY_POOL) {
 		const struct pool *p = q->pool;
 
+		/* Its pool is still starting: judge_pool() says how long. */
+		if (p != NULL && !p->up && !error_is_set(&p->error) &&
+		    !watch_find_pool(o, p)->was_up &&
+		    now - o->started_us < STARTING_GRACE_US) {
+			check_set(c, HEALTH_STARTING, "waiting for pool %s",
+			    p->name);
+			return;
+		}
 		check_set(c, HEALTH_DEGRADED,
 		    "paused: pool %s cannot run anything%s%s",
 		    p != NULL ? p->name : "?",
@@ -152,7 +161,7 @@ judge_queue(struct observer *o, struct watch_queue *w, const struct queue *q,
 		return;
 	}
 	if (q->paused != 0) {
-		judge_paused(c, q, now);
+		judge_paused(o, c, q, now);
 		return;
 	}
 	if (watch_settle_error_seconds(w, q) >= SETTLE_ERROR_SECONDS) {

@@ -18,8 +18,8 @@
  * error.  Sending twice is safe in every mode:
  *   stream   XACK is idempotent; the scripts that retry, bury or release act
  *            only on an entry that is pending for our consumer
- *   delayed  the receipt is the record's visibility score, which every
- *            taking and every settlement changes
+ *   delayed  the receipt is the number of the taking, which every taking and
+ *            every settlement changes
  *   lists    equal bodies cannot be told apart, so that "remove one" is not
  *            idempotent: each batch carries a number, and the script refuses
  *            one that is not above the last it did for this consumer
@@ -73,7 +73,6 @@ enum redis_script {
 	SCRIPT_LIST_PROBE,
 	SCRIPT_LIST_REDRIVE,
 	SCRIPT_SIDEKIQ_RETRY,
-	SCRIPT_SIDEKIQ_BURY,
 	SCRIPT_SIDEKIQ_POLL,
 	SCRIPT_SIDEKIQ_REDRIVE,
 	REDIS_NSCRIPTS,
@@ -155,7 +154,8 @@ struct redis_batch {
 	uint64_t number;
 	enum settlement_kind kind;
 	enum redis_receipt receipt;
-	bool sent, sent_before;
+	bool sent;			/* on this connection */
+	bool sent_before;		/* on an earlier one: may be done */
 	/* One message only, when it is not an acknowledgement or a plain
 	   release: */
 	uint64_t delay_us;
@@ -169,20 +169,28 @@ struct redis_batch {
 /* A growing array of messages. */
 struct redis_pile {
 	struct message **at;
-	size_t n, size, bytes;
+	size_t n, size;
 };
 
 void	redis_settle(struct queue *, struct message *,
 	    const struct settlement *);
 void	redis_extend(struct queue *, struct message *, uint64_t lease_us);
-/* Sends what was collected, and all that was not answered when resend. */
-void	redis_flush(struct redis_queue *, bool resend);
+/* Sends what was collected and what no connection has answered. */
+void	redis_flush(struct redis_queue *);
 bool	redis_settled_all(const struct redis_queue *);
 /* Answers everything that is open with an error. */
 void	redis_give_up(struct redis_queue *, const struct error *);
+void	redis_settle_init(struct redis_queue *);
 void	redis_settle_done(struct redis_queue *);
 /* The reply to every batch: an integer, 0: it was not ours any more. */
 redis_reply_fn redis_batch_answered;
+/* To every group of renewals: an array of 1 and 0 in their order. */
+redis_reply_fn redis_extends_answered;
+/* All of them at once, when the reply has another form. */
+void	redis_extends_answer(struct redis_queue *, struct redis_extends *,
+	    bool ours);
+/* Back to those that wait to be sent. */
+void	redis_extends_again(struct redis_queue *, struct redis_extends *);
 
 static inline enum redis_receipt
 redis_receipt(const struct message *m)
@@ -190,12 +198,18 @@ redis_receipt(const struct message *m)
 	return m->receipt_number != 0 ? RECEIPT_DELAYED : RECEIPT_PRIMARY;
 }
 
-/* Extends in flight: ids, since a message may be settled meanwhile. */
+/* A renewal: by id, since the message may be settled before the answer. */
+struct redis_renewal {
+	uint64_t id;
+	uint64_t lease_us;
+};
+
+/* Renewals of one command. */
 struct redis_extends {
-	uint64_t until_us, asked_us;
+	uint64_t asked_us;
 	enum redis_receipt receipt;
 	size_t count;
-	uint64_t id[];
+	struct redis_renewal renewal[];
 };
 
 /* ---- modes ---- */
@@ -292,7 +306,7 @@ struct redis_queue {
 	/* Recovery: our own leftovers first. */
 	bool recovering, recover_busy;
 	char recover_from[48];
-	bool reaping;
+	bool reaping, reap_due;
 	char reap_from[48];
 
 	/* Delayed store. */
@@ -304,12 +318,10 @@ struct redis_queue {
 	struct task batch_task;
 	struct redis_pile acks, delayed_acks, releases;
 	struct list batches;		/* not answered, in order */
-	struct list batches_new;	/* not numbered yet */
 	uint64_t batch_number;
 	char token[17];			/* of this process */
-	uint64_t *extend_id;
-	size_t nextend, extend_size;
-	struct timer settle_timer;
+	struct redis_renewal *renewal;	/* collected */
+	size_t nrenewals, renewals_size;
 
 	/* Lists. */
 	uint64_t lost_before_us;	/* what was received before is not ours */
@@ -356,6 +368,8 @@ struct message *redis_message(struct redis_queue *, struct chunk *,
 void	redis_deliver(struct redis_queue *, struct message *);
 void	redis_stop_check(struct redis_queue *);
 redis_reply_fn redis_enqueued;
+/* waiting, known, delayed, dead, age in ms. */
+redis_reply_fn redis_probed;
 
 static inline bool
 redis_failing(const struct redis_queue *rq)
@@ -384,12 +398,11 @@ bool	redis_delayed_pull(struct redis_queue *);
 void	redis_delayed_expect(struct redis_queue *, uint64_t in_us);
 void	redis_delayed_send(struct redis_queue *, struct redis_batch *);
 void	redis_delayed_extend(struct redis_queue *, struct redis_extends *);
-redis_reply_fn redis_extends_answered;
 /* The record of a message with what its settlement says. */
 void	redis_record(struct buffer *, const struct message *,
 	    const struct redis_batch *);
 /* False when it is damaged. Slices of m lie in record. */
-bool	redis_record_read(struct redis_queue *, struct chunk *,
+bool	redis_record_read(struct chunk *,
 	    struct slice record, struct message *m);
 
 /* ---- redis_dead.c ---- */

@@ -181,13 +181,16 @@ spool_fini(struct queue *q)
 
 	if (s == NULL)
 		return;
-	timer_cancel(s->loop, &s->retry_timer);
-	task_cancel(&s->stop_task);
-	task_cancel(&s->enqueue_task);
+	/* No loop: it was made to check a configuration. */
+	if (s->loop != NULL) {
+		timer_cancel(s->loop, &s->retry_timer);
+		task_cancel(&s->stop_task);
+		task_cancel(&s->enqueue_task);
+		spool_watch_stop(s);
+		spool_settle_stop(s);
+	}
 	spool_scan_stop(s);
 	spool_take_stop(s);
-	spool_watch_stop(s);
-	spool_settle_stop(s);
 	spool_walks_free(s);
 	spool_dirs_close(s);
 	while ((node = hash_any(&s->held)) != NULL)

@@ -192,8 +192,15 @@ open_in(struct taking *t, enum spool_dir dir, const char *file)
 		case EPERM:
 			t->unfit = "the operator's user may not read it";
 			return 0;
-		default:
+		case ENOENT:
+		case EAGAIN:
+		case EMFILE:
+		case ENFILE:
+		case ENOMEM:
 			return -errno;
+		default:
+			t->unfit = "it cannot be opened";
+			return 0;
 		}
 	}
 	if (fstat(t->fd, &t->st) < 0)
@@ -304,6 +311,14 @@ move_to_cur(struct spool *s, const char *file, struct taking *t)
 	return r;
 }
 
+/* No event will tell when it may be taken. */
+static void
+look_later(struct spool *s)
+{
+	s->creating++;
+	timer_arm_sooner(s->loop, &s->rescan_timer, FRESH_US);
+}
+
 static int
 broken(struct spool *s, int r, struct error *err)
 {
@@ -321,6 +336,10 @@ take(struct spool *s, const char *file, bool sure, struct error *err)
 	r = open_in(&t, SPOOL_NEW, file);
 	if (r == -ENOENT)
 		return 0;
+	if (r == -EAGAIN) {
+		look_later(s);		/* somebody has a lease on it */
+		return 0;
+	}
 	if (r < 0)
 		return broken(s, r, err);
 	if (t.unfit == NULL) {
@@ -330,8 +349,7 @@ take(struct spool *s, const char *file, bool sure, struct error *err)
 		if (w == WRITER_THERE)
 			return 0;
 		if (w == WRITER_UNKNOWN && !sure && is_fresh(&t.st)) {
-			timer_arm_sooner(s->loop, &s->rescan_timer, FRESH_US);
-			s->creating++;
+			look_later(s);
 			return 0;
 		}
 	}

@@ -101,16 +101,18 @@ struct worker {
 	enum worker_state state;
 	enum worker_fate fate;
 	uint64_t generation;	/* of the settings it runs with */
+	enum handler_kind kind;
 	struct child child;
 	pid_t pid;		/* stays when the child is gone */
 	struct io io;		/* the socket */
 	int fd;
-	bool eof, half_closed, killed;
-	unsigned kill_step;	/* 0 none, 1 SIGTERM was sent, 2 SIGKILL */
+	bool eof;		/* nothing more comes from it */
+	bool no_more;		/* nothing more goes to it: half-close */
+	enum { KILL_NONE = 0, KILL_TERM, KILL_KILL } killing;
 	struct buffer in, out;
 	struct task write_task;
 	struct timer timer;	/* the next thing that may be due */
-	uint64_t due_us;	/* for starting, leaving, killing */
+	uint64_t due_us;	/* of starting, leaving, killing */
 
 	struct list messages;	/* message.worker_link, oldest first */
 	unsigned inflight;
@@ -120,7 +122,7 @@ struct worker {
 	uint64_t timed_out_id;
 	uint64_t given, answered;	/* messages */
 	uint64_t strange;	/* verdicts for messages that it does not have */
-	uint64_t started_us, idle_since_us;
+	uint64_t started_us, idle_since_us, busy_since_us;
 	long parent_maxrss_kib;	/* ours when it was started */
 	struct error error;	/* FATE_PROTOCOL: what was wrong */
 

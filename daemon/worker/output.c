@@ -9,6 +9,7 @@
 #include <fcntl.h>
 
 #include "base/alloc.h"
+#include "engine/queue.h"
 #include "worker/internal.h"
 
 #define LINES_PER_SEC	200u

@@ -84,7 +84,7 @@ class Process:
         except subprocess.TimeoutExpired:
             raise AssertionError("%s did not end in time; its log:\n%s" % (self.name, self.log()[-4000:]))
 
-    def stop(self, signo=signal.SIGTERM, deadline=None):
+    def stop(self, signo=15, deadline=None):
         if self.alive():
             self.signal(signo)
         return self.wait(deadline)

@@ -45,7 +45,8 @@ queue_deliver(struct queue *q, struct message *m)
 }
 
 void
-queue_deliver_malformed(struct queue *q, struct message *m, const char *fmt, ...)
+queue_deliver_malformed(struct queue *q, struct message *m, const char *fmt,
+    ...)
 {
 	struct rig *r = rig_of(q);
 	va_list ap;
@@ -98,14 +99,6 @@ queue_extended(struct queue *q _unused_, struct message *m _unused_,
 	fail();
 }
 
-/* The two things that init asks of the configuration. */
-struct config_section {
-	const char *path, *dead_letter;
-};
-
-struct config {
-	unsigned problems;
-};
 
 const char *
 config_string(const struct config_section *s, const char *key)

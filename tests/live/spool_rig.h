@@ -19,6 +19,15 @@
 #define DEADLINE_US	(30 * USEC_PER_SEC)
 #define HELD_MAX	30000
 
+/* All that init asks of the configuration. */
+struct config_section {
+	const char *path, *dead_letter;
+};
+
+struct config {
+	unsigned problems;
+};
+
 struct rig {
 	struct queue q;			/* first: upcalls get it back */
 	struct loop *loop;

@@ -305,6 +305,14 @@ test_the_dead_letters_may_lie_elsewhere(void **state)
 	remove_tree(dead);
 	rig_open(r, path, "dead-jobs");
 	assert_int_equal(r->problems, 1);
+	r->ops->fini(&r->q);
+	/* Only to check a configuration there is no loop. */
+	r->q.loop = NULL;
+	assert_int_equal(r->ops->init(&r->q, &(struct config){ 0 },
+	    &(struct config_section){ path, NULL }), 0);
+	r->ops->fini(&r->q);
+	loop_free(r->loop);
+	rig_open(r, path, NULL);
 	rig_start(r);
 	rig_done(r);
 }

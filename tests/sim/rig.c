@@ -17,6 +17,8 @@ static const struct handler_type *const handler_types[] = {
 };
 static const struct engine_types types = { queue_types, handler_types };
 
+static struct rig *alive;		/* until rig_free() */
+
 static config_schema
 schema(void)
 {
@@ -144,6 +146,12 @@ rig_new_seeded(const char *text, uint64_t seed)
 	struct rig *r = new0(struct rig);
 	const char *other = getenv("SIM_SEED");
 
+	/* A test that failed has left its world behind; this one is new. */
+	if (alive != NULL) {
+		sim_brokers_forget();
+		sim_workers_forget();
+	}
+	alive = r;
 	r->seed = other != NULL ? strtoull(other, NULL, 0) : seed;
 	print_message("# seed %llu\n", (unsigned long long)r->seed);
 	random_seed(r->seed);
@@ -202,6 +210,7 @@ rig_free(struct rig *r)
 	log_tap_exclusive(false);
 	assert_int_equal(count_fds(), r->fds_before);
 	check_log(r);
+	alive = NULL;
 	free(r);
 }
 

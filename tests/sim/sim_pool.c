@@ -64,6 +64,12 @@ sim_workers_free(void)
 	}
 }
 
+void
+sim_workers_forget(void)
+{
+	list_init(&all);
+}
+
 static void
 tell(struct sim_pool *sp)
 {

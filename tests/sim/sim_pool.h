@@ -49,6 +49,7 @@ struct sim_workers {
 /* The workers of the pool of that name; made when there are none. */
 struct sim_workers *sim_workers(const char *name);
 void	sim_workers_free(void);
+void	sim_workers_forget(void);		/* after a test that failed */
 
 void	sim_pool_down(struct sim_workers *);	/* told from the loop */
 void	sim_pool_up(struct sim_workers *);

@@ -159,6 +159,12 @@ broker_timer_fired(struct timer *t)
 		timer_arm_at(b->loop, t, next);
 }
 
+void
+sim_brokers_forget(void)
+{
+	list_init(&brokers);
+}
+
 static struct sim_message *
 put(struct sim_broker *b, char *body, size_t n, const char *key)
 {

@@ -99,6 +99,8 @@ struct sim_broker {
 struct sim_broker *sim_broker(struct loop *, const char *name);
 /* All of them, with their timers; their queues must be gone. */
 void	sim_brokers_free(void);
+/* After a test that failed: as if there had never been any. */
+void	sim_brokers_forget(void);
 
 struct sim_message *sim_put(struct sim_broker *, const char *body,
 	    const char *key);

@@ -1,0 +1,120 @@
+/*
+ * botctl.h - what the files of botctl tell one another.
+ *
+ * botctl is a process of its own and a simple one: it asks, waits, prints.
+ * None of the loop is in it.
+ */
+#ifndef BOT_BOTCTL_H
+#define BOT_BOTCTL_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/buffer.h"
+
+/* Exit codes; scripts rely on them. */
+#define BOTCTL_FAILED		1	/* understood, and it did not work */
+#define BOTCTL_BAD_USE		2
+#define BOTCTL_NO_DAEMON	3
+
+/* "botctl: text" on stderr. */
+void	complain(const char *fmt, ...) _printf_(1, 2);
+
+/* ---- botctl.c ---- */
+
+/* Options that only some commands take, as bits. */
+#define OPT_ALL		0x01u
+#define OPT_DRY_RUN	0x02u
+#define OPT_RATE	0x04u
+#define OPT_LIMIT	0x08u
+#define OPT_AFTER	0x10u
+#define OPT_ATTRIBUTE	0x20u
+#define OPT_BODY	0x40u
+
+struct options {
+	const char *config, *socket;
+	char *config_made;		/* from -i */
+	bool json;
+	unsigned given;			/* OPT_* */
+	double rate;
+	uint64_t limit;
+	const char *after, *body;
+	json_t *attributes;
+	char **operands;		/* of the command */
+	int noperands;
+};
+
+struct command {
+	const char *name;
+	int min, max;			/* operands; max -1: any number */
+	unsigned options;
+	int (*fn)(const struct command *, struct options *);
+	const char *usage;
+	const char *help;
+};
+
+/* ---- botctl_commands.c ---- */
+
+extern const struct command botctl_commands[];
+extern const size_t botctl_ncommands;
+
+/* ---- botctl_client.c ---- */
+
+struct client {
+	int fd;
+	char *path;
+	struct buffer in;
+};
+
+/* The first of the n paths where somebody listens. 0, or an exit code after
+   having complained. */
+int	client_connect(struct client *, char *const *paths, size_t n,
+	    const char *instance);
+void	client_close(struct client *);
+void	client_set_timeout(struct client *, unsigned seconds);
+/* 0 or an exit code. Takes the reference. */
+int	client_send(struct client *, json_t *request);
+/* The next line of the answer; NULL after having complained. */
+json_t	*client_receive(struct client *);
+
+/* ---- botctl_format.c ---- */
+
+struct style {
+	bool colour;
+	unsigned width;		/* of the terminal; 0: do not cut */
+};
+
+/*
+ * The page for a person at 3 a.m.: how it goes and why first, then tables.
+ * before (may be NULL) was the document so many seconds ago: rates are then
+ * of that time, else of the last minute.
+ */
+void	format_status(struct buffer *, const json_t *status,
+	    const json_t *before, double seconds, const struct style *);
+/* An array of objects as a table; the columns are the first one's keys. */
+void	format_objects(struct buffer *, json_t *array, const struct style *);
+void	format_dead_list(struct buffer *, json_t *items, const struct style *);
+void	format_dead_item(struct buffer *, json_t *item, bool terminal);
+/* Text of others, made harmless for a terminal: one line unless lines. */
+void	add_clean(struct buffer *, const char *text, size_t n, bool lines);
+
+/* ---- botctl_table.c ---- */
+
+struct table {
+	unsigned ncolumns;
+	bool right[24];			/* aligned to the right */
+	char **cells;			/* row by row, the heads first */
+	size_t ncells;
+};
+
+/* heads: "QUEUE TYPE >BACKLOG ..."; '>' is aligned to the right, '_' is
+   shown as a blank. */
+void	table_init(struct table *, const char *heads);
+void	table_cell(struct table *, const char *fmt, ...) _printf_(2, 3);
+/* Takes the string over. */
+void	table_cell_take(struct table *, char *);
+void	table_print(struct table *, struct buffer *, const char *indent,
+	    const struct style *);
+void	table_done(struct table *);
+
+#endif
