@@ -323,8 +323,8 @@ redis_delayed_send(struct redis_queue *rq, struct redis_batch *b)
 		redis_arg_str(c, rq->dead_key);
 		redis_arg(c, m->receipt);
 		redis_arg_u64(c, m->receipt_number);
-		redis_dead_fields(c, rq, m);
-		redis_dead_args(c, b);
+		redis_dead_fields(rq, m);
+		redis_dead_args(rq, b);
 		redis_end(c, redis_batch_answered, b, 0);
 		break;
 	case SETTLE_RELEASE:

@@ -44,6 +44,7 @@
 
 struct redis_queue;
 struct redis_conn;
+struct redis_walk;
 
 /* ---- redis_scripts.c ---- */
 
@@ -240,9 +241,11 @@ struct redis_mode {
 	    struct error *);
 	/* The last command on the writer before it closes. May be NULL. */
 	void (*leave)(struct redis_queue *);
-	/* Dead letters: a page from walk->impl's cursor; acting on one. */
-	void (*dead_page)(struct redis_queue *, struct dead_walk *);
-	void (*dead_act)(struct redis_queue *, struct dead_walk *,
+	/* Dead letters: asks for the page after the last; reads the next of the
+	   page into w->item, or skips it (false); acts on w->item. */
+	void (*dead_page)(struct redis_queue *, struct redis_walk *);
+	bool (*dead_item)(struct redis_queue *, struct redis_walk *);
+	void (*dead_act)(struct redis_queue *, struct redis_walk *,
 	    enum dead_action);
 };
 
@@ -414,37 +417,43 @@ void	redis_dead_open(struct queue *, struct dead_walk *);
 void	redis_dead_next(struct queue *, struct dead_walk *);
 void	redis_dead_act(struct queue *, struct dead_walk *, enum dead_action);
 void	redis_dead_close(struct queue *, struct dead_walk *);
-void	redis_dead_down(struct redis_queue *, const struct error *);
-/* Deferred answers of walks. */
+/* Deferred answers. */
 void	redis_dead_answer(struct redis_queue *);
 /* The bot-* fields of a dead letter: 2 * REDIS_DEAD_FIELDS arguments. */
-void	redis_dead_args(struct redis_conn *, const struct redis_batch *);
+void	redis_dead_args(struct redis_queue *, const struct redis_batch *);
 /* The original fields: 2 * redis_dead_count(m) arguments. */
 size_t	redis_dead_count(const struct message *);
-void	redis_dead_fields(struct redis_conn *, struct redis_queue *,
-	    const struct message *);
-/* The dead_* operations of modes whose dead letters are a stream. */
-void	redis_dead_page_stream(struct redis_queue *, struct dead_walk *);
-void	redis_dead_act_stream(struct redis_queue *, struct dead_walk *,
+void	redis_dead_fields(struct redis_queue *, const struct message *);
+/* For modes whose dead letters are a stream. */
+void	redis_dead_stream_page(struct redis_queue *, struct redis_walk *);
+bool	redis_dead_stream_item(struct redis_queue *, struct redis_walk *);
+void	redis_dead_stream_act(struct redis_queue *, struct redis_walk *,
 	    enum dead_action);
 
-/* For modes with their own page format. */
 struct redis_walk {
 	struct list link;
 	struct dead_walk *walk;		/* NULL: closed while one was asked */
-	struct chunk *chunk;
+	struct chunk *chunk;		/* of the page */
 	const struct resp *page;
 	size_t at;			/* next in the page */
-	bool asked, acting, answer, last_page;
-	char from[48];			/* stream: after this id */
-	size_t rank;			/* sidekiq: next place in the set */
+	bool asked;			/* a page or an action is on its way */
+	bool answer, answer_acted;	/* from answer_task */
+	bool last_page;
+	struct error error;		/* what to answer */
+	char from[48];			/* stream: where the next page begins */
+	size_t rank;			/* sidekiq: the same, place in the set */
+	size_t kept;			/* sidekiq: not taken out of the page */
 	struct slice value;		/* sidekiq: the member */
 	struct dead_item item;
-	char id[64];
-	struct error error;
 };
 
 redis_reply_fn redis_dead_page_came, redis_dead_acted;
+
+/* ---- redis_stream.c ---- */
+
+/* The fields as one JSON object. */
+struct slice redis_fields_json(struct chunk *, const struct resp *fields,
+	    size_t count);
 
 /* ---- redis_list.c, for sidekiq ---- */
 

@@ -109,13 +109,13 @@ entry_time_us(struct slice id)
 }
 
 /* Without the body's field, all fields are the body. */
-static struct slice
-fields_as_json(struct chunk *chunk, const struct resp *fields)
+struct slice
+redis_fields_json(struct chunk *chunk, const struct resp *fields, size_t count)
 {
 	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
 
 	buffer_add_char(&b, '{');
-	for (size_t i = 0; i + 1 < fields->count; i += 2) {
+	for (size_t i = 0; i + 1 < count; i += 2) {
 		if (i != 0)
 			buffer_add_char(&b, ',');
 		json_add_string(&b, fields->element[i]->str);
@@ -143,7 +143,7 @@ deliver_entry(struct redis_queue *rq, struct chunk *chunk, struct slice id,
 		}
 	}
 	if (body_at == fields->count) {
-		body = fields_as_json(chunk, fields);
+		body = redis_fields_json(chunk, fields, fields->count);
 	} else if (fields->count > 2) {
 		a = chunk_alloc(chunk, (fields->count / 2 - 1) * sizeof(*a));
 		for (size_t i = 0; i + 1 < fields->count; i += 2) {
@@ -504,8 +504,8 @@ send_bury(struct redis_queue *rq, struct redis_batch *b)
 	group_args(rq);
 	redis_arg(c, m->receipt);
 	redis_arg_str(c, rq->delete_after ? "1" : "0");
-	redis_dead_args(c, b);
-	redis_dead_fields(c, rq, m);
+	redis_dead_args(rq, b);
+	redis_dead_fields(rq, m);
 	redis_end(c, redis_batch_answered, b, 0);
 }
 
@@ -597,6 +597,7 @@ const struct redis_mode redis_mode_stream = {
 	.maintain = stream_maintain,
 	.probe = stream_probe,
 	.enqueue = stream_enqueue,
-	.dead_page = redis_dead_page_stream,
-	.dead_act = redis_dead_act_stream,
+	.dead_page = redis_dead_stream_page,
+	.dead_item = redis_dead_stream_item,
+	.dead_act = redis_dead_stream_act,
 };

@@ -130,8 +130,8 @@ def test_invariant_1_redis_list(r):
 
 def test_invariant_1_spool(r):
     def put(ns):
-        os.makedirs(r.path("spool", "tmp", "."), exist_ok=True)
-        os.makedirs(r.path("spool", "new", "."), exist_ok=True)
+        r.path("spool", "tmp", ".")
+        r.path("spool", "new", ".")
         for n in ns:
             with open(r.path("spool", "tmp", "%06d" % n), "w") as f:
                 f.write(str(n))

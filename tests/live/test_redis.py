@@ -209,8 +209,10 @@ def test_invariant_3_a_hung_peer_delays_nobody_else(r):
             wait_for("the silence to be noticed", lambda: not d.queue("stopped")["connected"])
             loop = d.status()["loop"]
             assert d.queue("jobs")["connected"]
-            if "BOT_SLOW_MACHINE" not in os.environ and "asan" not in rig.BUILD:
-                assert loop["longest_turn_ms"] < 10, loop
+            # A loop that waited for a peer would have stood for a second
+            # (ResponseTimeout=); what is less is the machine's own business,
+            # and "make bench" measures it.
+            assert loop["longest_turn_ms"] < 300, loop
         finally:
             stopped.signal(signal.SIGCONT)
         d.wait_queue("stopped", connected=True)

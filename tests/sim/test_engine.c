@@ -610,6 +610,13 @@ rate(const char *limit, double per_s)
 	rig_advance_ms(r, 60000);
 	assert_true((double)w->nstarts <= per_s * 60 + burst + 1);
 	assert_true((double)w->nstarts >= per_s * 60 - 2);
+	assert_int_equal(w->nstarts, rig_queue(r, "jobs")->stats.received -
+	    rig_queue(r, "jobs")->nwaiting);
+	/* What was not used for a while is not saved up. */
+	engine_pause(r->engine, rig_queue(r, "jobs"), PAUSED_BY_OPERATOR);
+	rig_advance_ms(r, 20000);
+	engine_resume(r->engine, rig_queue(r, "jobs"), PAUSED_BY_OPERATOR);
+	rig_advance_ms(r, 3000);
 	/* And not all at once: no second has more than its share. */
 	for (size_t i = 0; i < w->nstarts; i++) {
 		while (w->starts[i].at_us - w->starts[first].at_us >=
@@ -689,6 +696,38 @@ test_rate_limited_pauses_the_queue(void **state)
 	rate_limited("fake");
 	rate_limited("fake-plain");
 	rate_limited("fake-keep");
+}
+
+/* Two at once: the longer pause counts, whichever comes first. */
+static void
+both_limited_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)m;
+	if (s->seq > 1 || s->starts != 1)
+		return;
+	plan->kind = VERDICT_RETRY;
+	plan->error_type = ERROR_TYPE_RATE_LIMITED;
+	plan->run_us += s->seq;
+	plan->delay_us = s->seq == 0 ? 8 * USEC_PER_SEC : USEC_PER_SEC;
+}
+
+static void
+test_a_shorter_pause_does_not_end_a_longer_one(void **state)
+{
+	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=2\n"
+	    "[Queue jobs]\nType=fake\n");
+	struct sim_broker *b = rig_broker(r, "jobs");
+
+	(void)state;
+	sim_workers("work")->script = both_limited_script;
+	sim_put_many(b, 10);
+	rig_start(r);
+	rig_advance_ms(r, 8000);
+	assert_int_equal(sim_workers("work")->nstarts, 2);
+	rig_advance_ms(r, 1000);
+	assert_int_equal(b->count[SIM_ACKED], 10);
+	rig_free(r);
 }
 
 /* ---- validation ---- */
@@ -880,6 +919,8 @@ main(void)
 		cmocka_unit_test(test_refused_settlement_comes_again),
 		cmocka_unit_test(test_rate_limit_is_a_token_bucket),
 		cmocka_unit_test(test_rate_limited_pauses_the_queue),
+		cmocka_unit_test(
+		    test_a_shorter_pause_does_not_end_a_longer_one),
 		cmocka_unit_test(test_format_json),
 		cmocka_unit_test(test_format_cloudevents),
 		cmocka_unit_test(test_max_bytes),

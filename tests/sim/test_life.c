@@ -400,6 +400,22 @@ test_reload_changes_keys_in_place(void **state)
 }
 
 static void
+test_reload_changes_the_operator(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\n");
+
+	(void)state;
+	rig_start(r);
+	assert_int_equal(r->engine->drain_timeout_us, 30 * USEC_PER_SEC);
+	(void)rig_reload(r, "[Operator]\nDrainTimeout=3s\nMaxInFlight=7\n"
+	    "MaxInFlightBytes=128K\n" POOL "[Queue jobs]\nType=fake\n");
+	assert_int_equal(r->engine->drain_timeout_us, 3 * USEC_PER_SEC);
+	assert_int_equal(r->engine->max_messages, 7);
+	assert_int_equal(r->engine->max_bytes, 128 * KIB);
+	rig_free(r);
+}
+
+static void
 test_reload_adds_and_removes_queues(void **state)
 {
 	struct rig *r = rig_new("[Pool work]\nFake=1\nWorkers=2\n"
@@ -691,6 +707,7 @@ main(void)
 		    test_engine_settled_means_that_nothing_is_left),
 		cmocka_unit_test(test_reload_of_the_same_changes_nothing),
 		cmocka_unit_test(test_reload_changes_keys_in_place),
+		cmocka_unit_test(test_reload_changes_the_operator),
 		cmocka_unit_test(test_reload_adds_and_removes_queues),
 		cmocka_unit_test(test_reload_makes_a_queue_anew),
 		cmocka_unit_test(
