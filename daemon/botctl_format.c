@@ -208,8 +208,8 @@ add_queues(struct buffer *b, const json_t *s, const json_t *before,
 	const char *name;
 	json_t *q;
 
-	table_init(&t, "QUEUE TYPE STATE >BACKLOG >OLDEST >IN_FLIGHT >RATE/s "
-	    ">ERR% >P95_ms >DONE >RETRIED >DEAD >LETTERS >LAST_DONE");
+	table_init(&t, "QUEUE TYPE STATE >BACKLOG >OLDEST >DELAYED >IN_FLIGHT "
+	    ">RATE/s >ERR% >P95_ms >DONE >RETRIED >DEAD >LETTERS >LAST_DONE");
 	json_object_foreach(json_object_get(s, "queues"), name, q) {
 		const json_t *was = json_object_get(json_object_get(before,
 		    "queues"), name);
@@ -221,8 +221,11 @@ add_queues(struct buffer *b, const json_t *s, const json_t *before,
 		table_cell(&t, "%s", str(q, "type"));
 		table_cell(&t, "%s", queue_state(q));
 		table_cell_take(&t, number_text(json_object_get(q, "backlog")));
-		table_cell_take(&t, span_text(json_object_get(q,
-		    "backlog_age_seconds"), "-", ""));
+		table_cell_take(&t, span_text(num(q, "backlog_age_seconds") > 0
+		    ? json_object_get(q, "backlog_age_seconds") : NULL, "-",
+		    ""));
+		table_cell(&t, "%.0f", num(q, "delayed") +
+		    num(q, "delayed_backlog"));
 		table_cell_take(&t,
 		    number_text(json_object_get(q, "in_flight")));
 		table_cell(&t, "%.*f", rate > 0 && rate < 100 ? 1 : 0, rate);

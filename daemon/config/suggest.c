@@ -62,7 +62,9 @@ config_suggest(const char *written, const char *const *names, size_t n)
 		d = distance(written, len, names[i], name_len);
 		if (d > far || d >= MAX(len, name_len))
 			continue;
-		if (best == NULL || d < best_distance) {
+		/* Among equals the longest: a letter was left out. */
+		if (best == NULL || d < best_distance ||
+		    (d == best_distance && name_len > strlen(best))) {
 			best = names[i];
 			best_distance = d;
 		}

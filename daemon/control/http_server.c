@@ -287,7 +287,7 @@ check_request(struct http_server *s, const struct http1_head *head,
 	case 421:
 		buffer_add_str(&r->body, "This name is not one that is "
 		    "answered to here: use the IP address or localhost, or add "
-		    "the name to the allowed ones in the configuration.\n");
+		    "the name to StatusHosts= in [Operator].\n");
 		return 421;
 	default:
 		return 0;

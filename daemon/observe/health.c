@@ -90,9 +90,9 @@ watch_stall(struct watch_queue *w, const struct queue *q, uint64_t now)
 	uint64_t progress = s->received + s->done + s->retried + s->dead +
 	    s->released + s->failed + s->processing.count;
 
-	if (progress != w->progress || !queue_has_work(q, now))
+	if (!queue_has_work(q, now))
 		w->stalled_us = 0;
-	else if (w->stalled_us == 0)
+	else if (progress != w->progress || w->stalled_us == 0)
 		w->stalled_us = now;
 	w->progress = progress;
 }
@@ -198,9 +198,9 @@ judge_pool(struct observer *o, struct watch_pool *w, const struct pool *p,
 	char span[CLOCK_SPAN_BYTES], limit[CLOCK_SPAN_BYTES];
 	struct check *c = &w->check;
 
-	if (!all_busy || w->verdicts != p->stats.verdicts)
+	if (!all_busy)
 		w->stuck_us = 0;
-	else if (w->stuck_us == 0)
+	else if (w->verdicts != p->stats.verdicts || w->stuck_us == 0)
 		w->stuck_us = now;
 	w->verdicts = p->stats.verdicts;
 

@@ -157,6 +157,7 @@ struct redis_batch {
 	enum redis_receipt receipt;
 	bool sent;			/* on this connection */
 	bool sent_before;		/* on an earlier one: may be done */
+	bool stray;			/* never delivered: freed by us */
 	/* One message only, when it is not an acknowledgement or a plain
 	   release: */
 	uint64_t delay_us;
@@ -176,6 +177,8 @@ struct redis_pile {
 void	redis_settle(struct queue *, struct message *,
 	    const struct settlement *);
 void	redis_extend(struct queue *, struct message *, uint64_t lease_us);
+/* Gives back a message that came too late to be delivered. */
+void	redis_stray(struct redis_queue *, struct message *);
 /* Sends what was collected and what no connection has answered. */
 void	redis_flush(struct redis_queue *);
 bool	redis_settled_all(const struct redis_queue *);
@@ -239,7 +242,7 @@ struct redis_mode {
 	/* Formats; the reply goes to redis_enqueued(). False: *err. */
 	bool (*enqueue)(struct redis_queue *, struct enqueue_job *,
 	    struct error *);
-	/* The last command on the writer before it closes. May be NULL. */
+	/* Formats the last command on the writer, but for its end. May be NULL. */
 	void (*leave)(struct redis_queue *);
 	/* Dead letters: asks for the page after the last; reads the next of the
 	   page into w->item, or skips it (false); acts on w->item. */
@@ -274,7 +277,7 @@ struct redis_queue {
 	char *tls_ca, *tls_certificate, *tls_key, *tls_name;
 	char *username, *password_file;
 	uint64_t database;
-	char *config_key, *group, *consumer, *body_field, *dead_letter;
+	char *config_key, *group, *consumer, *body_field;
 	size_t reply_max;
 	uint64_t connect_timeout_us, response_timeout_us;
 
@@ -319,7 +322,7 @@ struct redis_queue {
 
 	/* Settlements. */
 	struct task batch_task;
-	struct redis_pile acks, delayed_acks, releases;
+	struct redis_pile acks, delayed_acks, releases, strays;
 	struct list batches;		/* not answered, in order */
 	uint64_t batch_number;
 	char token[17];			/* of this process */
@@ -389,6 +392,16 @@ bool	redis_held_has(struct redis_held *, struct slice receipt);
 /* Takes one away: true when there was one left. */
 bool	redis_held_take(struct redis_held *, struct slice receipt);
 void	redis_held_free(struct redis_held *);
+
+/* ---- redis_keys.c ---- */
+
+/* Reads the section; problems go to the configuration. */
+void	redis_keys_read(struct redis_queue *, struct config *,
+	    const struct config_section *);
+void	redis_keys_reload(struct redis_queue *, const struct config_section *);
+void	redis_keys_done(struct redis_queue *);
+/* "{KEY}:bot", or "KEY:bot" when KEY has a hash tag; free. */
+char	*redis_keys_prefix(const char *key);
 
 /* ---- redis_delay.c ---- */
 

@@ -46,7 +46,7 @@ batch_free(struct redis_batch *b)
 	free(b);
 }
 
-static void
+static struct redis_batch *
 settle_one(struct redis_queue *rq, struct message *m,
     const struct settlement *s)
 {
@@ -63,6 +63,23 @@ settle_one(struct redis_queue *rq, struct message *m,
 	b->ndetail = MIN(s->detail.n, VERDICT_DETAIL_MAX);
 	b->detail = xmemdup(s->detail.n != 0 ? s->detail.p : "",
 	    MAX(b->ndetail, (size_t)1));
+	return b;
+}
+
+void
+redis_stray(struct redis_queue *rq, struct message *m)
+{
+	struct settlement s = {
+		.kind = SETTLE_RELEASE,
+		.attempt = m->attempt,
+		.crashes = m->crashes,
+	};
+
+	if (redis_receipt(m) == RECEIPT_DELAYED)
+		settle_one(rq, m, &s)->stray = true;
+	else
+		pile_add(&rq->strays, m);
+	task_schedule(rq->loop, &rq->batch_task);
 }
 
 void
@@ -86,11 +103,11 @@ redis_settle(struct queue *q, struct message *m, const struct settlement *s)
 			pile_add(&rq->releases, m);
 			break;
 		}
-		settle_one(rq, m, s);
+		(void)settle_one(rq, m, s);
 		break;
 	case SETTLE_RETRY:
 	case SETTLE_BURY:
-		settle_one(rq, m, s);
+		(void)settle_one(rq, m, s);
 		break;
 	case SETTLE_NONE:
 		BUG("a settlement without a kind");
@@ -103,7 +120,7 @@ redis_settle(struct queue *q, struct message *m, const struct settlement *s)
 /* Bodies are part of the command where there is no other receipt. */
 static void
 cut_pile(struct redis_queue *rq, struct redis_pile *p,
-    enum settlement_kind kind, enum redis_receipt receipt)
+    enum settlement_kind kind, enum redis_receipt receipt, bool stray)
 {
 	size_t from = 0, bytes = 0;
 
@@ -112,7 +129,7 @@ cut_pile(struct redis_queue *rq, struct redis_pile *p,
 		if (i + 1 - from == REDIS_BATCH_MAX ||
 		    bytes >= REDIS_BATCH_BYTES || i + 1 == p->n) {
 			batch_new(rq, kind, receipt, p->at + from,
-			    i + 1 - from);
+			    i + 1 - from)->stray = stray;
 			from = i + 1;
 			bytes = 0;
 		}
@@ -187,11 +204,17 @@ redis_flush(struct redis_queue *rq)
 	if (rq->state != REDIS_UP || redis_failing(rq))
 		return;
 	if (rq->acks.n != 0)
-		cut_pile(rq, &rq->acks, SETTLE_ACK, RECEIPT_PRIMARY);
+		cut_pile(rq, &rq->acks, SETTLE_ACK, RECEIPT_PRIMARY,
+		    false);
 	if (rq->delayed_acks.n != 0)
-		cut_pile(rq, &rq->delayed_acks, SETTLE_ACK, RECEIPT_DELAYED);
+		cut_pile(rq, &rq->delayed_acks, SETTLE_ACK,
+		    RECEIPT_DELAYED, false);
 	if (rq->releases.n != 0)
-		cut_pile(rq, &rq->releases, SETTLE_RELEASE, RECEIPT_PRIMARY);
+		cut_pile(rq, &rq->releases, SETTLE_RELEASE, RECEIPT_PRIMARY,
+		    false);
+	if (rq->strays.n != 0)
+		cut_pile(rq, &rq->strays, SETTLE_RELEASE, RECEIPT_PRIMARY,
+		    true);
 	if (rq->nrenewals != 0) {
 		send_renewals(rq, RECEIPT_PRIMARY);
 		send_renewals(rq, RECEIPT_DELAYED);
@@ -210,7 +233,8 @@ bool
 redis_settled_all(const struct redis_queue *rq)
 {
 	return list_empty(&rq->batches) && rq->acks.n == 0 &&
-	    rq->delayed_acks.n == 0 && rq->releases.n == 0;
+	    rq->delayed_acks.n == 0 && rq->releases.n == 0 &&
+	    rq->strays.n == 0;
 }
 
 /* ---- answers ---- */
@@ -220,8 +244,12 @@ batch_settled(struct redis_queue *rq, struct redis_batch *b,
     const struct error *err)
 {
 	list_remove(&b->link);
-	for (size_t i = 0; i < b->count; i++)
-		queue_settled(rq->queue, b->message[i], err);
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->stray)
+			message_free(b->message[i]);
+		else
+			queue_settled(rq->queue, b->message[i], err);
+	}
 	batch_free(b);
 	redis_wake(rq);
 }
@@ -284,6 +312,9 @@ redis_give_up(struct redis_queue *rq, const struct error *err)
 			queue_settled(rq->queue, piles[i]->at[k], err);
 		piles[i]->n = 0;
 	}
+	for (size_t k = 0; k < rq->strays.n; k++)
+		message_free(rq->strays.at[k]);
+	rq->strays.n = 0;
 	while (!list_empty(&rq->batches))
 		batch_settled(rq, list_first_entry(&rq->batches,
 		    struct redis_batch, link), err);
@@ -379,5 +410,6 @@ redis_settle_done(struct redis_queue *rq)
 	free(rq->acks.at);
 	free(rq->delayed_acks.at);
 	free(rq->releases.at);
+	free(rq->strays.at);
 	free(rq->renewal);
 }

@@ -134,12 +134,12 @@ search_path(const char *name)
 static char *
 config_dir(const struct pool *p)
 {
-	_cleanup_free_ char *full = realpath(config_path(p->config), NULL);
-	char *slash = full != NULL ? strrchr(full, '/') : NULL;
+	const char *path = config_path(p->config);
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dir = slash == NULL ? xstrdup(".") :
+	    xstrndup(path, (size_t)MAX(slash - path, 1));
 
-	if (slash != NULL)
-		return xstrndup(full, (size_t)MAX(slash - full, 1));
-	return realpath(".", NULL);
+	return realpath(dir, NULL);
 }
 
 static char *

@@ -1,4 +1,4 @@
-#include "sim/sim_queue.h"
+#include "sim/sim_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,239 +41,6 @@ struct sim_queue {
 	struct task fetch_task, batch_task, link_task;
 	struct timer stop_timer;
 };
-
-static LIST_HEAD(brokers);
-
-/* ---- the broker ---- */
-
-static void broker_timer_fired(struct timer *);
-static void wake(struct sim_broker *);
-
-struct sim_broker *
-sim_broker(struct loop *loop, const char *name)
-{
-	struct sim_broker *b;
-	struct list *l;
-
-	list_foreach(l, &brokers) {
-		b = list_entry(l, struct sim_broker, link);
-		if (strcmp(b->name, name) == 0)
-			return b;
-	}
-	b = new0(struct sim_broker);
-	b->name = xstrdup(name);
-	b->loop = loop;
-	for (int i = 0; i < SIM_NPLACES; i++)
-		list_init(&b->place[i]);
-	timer_init(&b->timer, "sim.broker", broker_timer_fired, b);
-	list_push_back(&brokers, &b->link);
-	return b;
-}
-
-void
-sim_brokers_free(void)
-{
-	struct list *l;
-
-	while ((l = list_pop_front(&brokers)) != NULL) {
-		struct sim_broker *b = list_entry(l, struct sim_broker, link);
-
-		assert_null(b->attached);
-		timer_cancel(b->loop, &b->timer);
-		for (size_t i = 0; i < b->nall; i++) {
-			free(b->all[i]->body);
-			free(b->all[i]->deliveries);
-			free(b->all[i]);
-		}
-		free(b->all);
-		free(b->name);
-		free(b);
-	}
-}
-
-/* The only writer of a message's place. */
-static void
-move(struct sim_message *s, enum sim_place to, uint64_t until_us)
-{
-	struct sim_broker *b = s->broker;
-	struct list *at = &b->place[to];
-
-	if (s->place != 0) {
-		list_remove(&s->link);
-		b->count[s->place]--;
-	}
-	s->place = to;
-	s->until_us = until_us;
-	b->count[to]++;
-	/* A broker that keeps order: what comes back goes to its old place. */
-	if (to == SIM_READY)
-		while (at->prev != &b->place[to] && list_entry(at->prev,
-		    struct sim_message, link)->seq > s->seq)
-			at = at->prev;
-	list_push_back(at, &s->link);
-	if ((to == SIM_LEASED || to == SIM_DELAYED) &&
-	    until_us != USEC_INFINITY && (!timer_armed(&b->timer) ||
-	    until_us < timer_due_us(&b->timer)))
-		timer_arm_at(b->loop, &b->timer, until_us);
-	if (to == SIM_READY)
-		wake(b);
-}
-
-static struct sim_delivery *
-delivery(const struct sim_message *s, uint64_t receipt)
-{
-	assert_true(receipt >= 1 && receipt <= s->receipt);
-	return &s->deliveries[receipt - 1];
-}
-
-static void
-lose(struct sim_message *s)
-{
-	assert_int_equal(s->place, SIM_LEASED);
-	delivery(s, s->receipt)->lost = true;
-	move(s, SIM_READY, 0);
-}
-
-static void
-broker_timer_fired(struct timer *t)
-{
-	struct sim_broker *b = t->owner;
-	static const enum sim_place timed[] = { SIM_LEASED, SIM_DELAYED };
-	uint64_t now = clock_monotonic_us(), next = USEC_INFINITY;
-	struct list *l, *tmp;
-
-	for (size_t i = 0; i < ARRAY_SIZE(timed); i++) {
-		list_foreach_safe(l, tmp, &b->place[timed[i]]) {
-			struct sim_message *s = list_entry(l,
-			    struct sim_message, link);
-
-			if (s->until_us > now)
-				next = MIN(next, s->until_us);
-			else if (timed[i] == SIM_LEASED)
-				lose(s);
-			else
-				move(s, SIM_READY, 0);
-		}
-	}
-	if (next != USEC_INFINITY)
-		timer_arm_at(b->loop, t, next);
-}
-
-void
-sim_brokers_forget(void)
-{
-	list_init(&brokers);
-}
-
-static struct sim_message *
-put(struct sim_broker *b, char *body, size_t n, const char *key)
-{
-	struct sim_message *s = new0(struct sim_message);
-
-	s->broker = b;
-	s->seq = b->nall;
-	s->body = body;
-	s->body_bytes = n;
-	s->attempt = 1;
-	snprintf(s->name, sizeof(s->name), "m%zu", b->nall);
-	if (key != NULL)
-		snprintf(s->key, sizeof(s->key), "%s", key);
-	b->all = xreallocarray(b->all, b->nall + 1, sizeof(struct sim_message *));
-	b->all[b->nall++] = s;
-	list_init(&s->link);
-	move(s, SIM_READY, 0);
-	return s;
-}
-
-struct sim_message *
-sim_put(struct sim_broker *b, const char *body, const char *key)
-{
-	return put(b, xstrdup(body), strlen(body), key);
-}
-
-struct sim_message *
-sim_put_bytes(struct sim_broker *b, size_t n)
-{
-	char *body = xmalloc(n + 1);
-
-	memset(body, 'x', n);
-	return put(b, body, n, NULL);
-}
-
-void
-sim_put_many(struct sim_broker *b, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		(void)sim_put(b, "{}", NULL);
-}
-
-struct sim_message *
-sim_message_of(const struct message *m)
-{
-	return m->receipt_data;
-}
-
-void
-sim_steal(struct sim_message *s)
-{
-	assert_int_equal(s->place, SIM_LEASED);
-	delivery(s, s->receipt)->lost = true;
-	/* The other one gets it done. */
-	s->done_verdicts++;
-	move(s, SIM_ACKED, 0);
-}
-
-static void
-check_message(const struct sim_message *s)
-{
-	for (uint64_t r = 1; r <= s->receipt; r++) {
-		const struct sim_delivery *d = &s->deliveries[r - 1];
-
-		if (d->settled > 1)
-			fail_msg("%s: delivery %llu was settled %u times",
-			    s->name, (unsigned long long)r, d->settled);
-		/* One that never arrived comes back when its lease is over. */
-		if (d->settled == 0 && !d->lost && (s->place != SIM_LEASED ||
-		    (d->arrived && s->broker->attached == NULL)))
-			fail_msg("%s: delivery %llu was neither settled nor "
-			    "lost", s->name, (unsigned long long)r);
-	}
-	if (s->place == SIM_ACKED && s->done_verdicts == 0)
-		fail_msg("%s is acknowledged and was never done", s->name);
-	if (s->place == SIM_DEAD && s->error_type[0] == '\0')
-		fail_msg("%s is dead for no reason", s->name);
-}
-
-void
-sim_broker_check(const struct sim_broker *b)
-{
-	size_t listed = 0;
-
-	for (int i = SIM_READY; i < SIM_NPLACES; i++) {
-		size_t n = 0;
-		struct list *l;
-
-		list_foreach(l, &b->place[i]) {
-			assert_int_equal(list_entry(l, struct sim_message,
-			    link)->place, i);
-			n++;
-		}
-		assert_int_equal(n, b->count[i]);
-		listed += n;
-	}
-	assert_int_equal(listed, b->nall);
-	for (size_t i = 0; i < b->nall; i++)
-		check_message(b->all[i]);
-}
-
-void
-sim_brokers_check(void)
-{
-	struct list *l;
-
-	list_foreach(l, &brokers)
-		sim_broker_check(list_entry(l, struct sim_broker, link));
-}
 
 /* ---- the way between ---- */
 
@@ -332,7 +99,7 @@ deliver(struct sim_queue *sq, struct sim_message *s, uint64_t receipt)
 	m->receipt_number = receipt;
 	m->receipt_data = s;
 	chunk_unref(chunk);
-	delivery(s, receipt)->arrived = true;
+	sim_delivery_of(s, receipt)->arrived = true;
 	if (sq->credit != 0)
 		sq->credit--;
 	queue_deliver(sq->queue, m);
@@ -358,23 +125,23 @@ apply(struct op *op)
 	s->crashes = how->crashes;
 	switch (how->kind) {
 	case SETTLE_ACK:
-		move(s, SIM_ACKED, 0);
+		sim_move(s, SIM_ACKED, 0);
 		break;
 	case SETTLE_RETRY:
 		s->retries++;
 		s->last_delay_us = how->delay_us;
 		memcpy(s->error_type, op->error_type, sizeof(s->error_type));
-		move(s, SIM_DELAYED, sat_add(now, how->delay_us));
+		sim_move(s, SIM_DELAYED, sat_add(now, how->delay_us));
 		break;
 	case SETTLE_BURY:
 		memcpy(s->error_type, op->error_type, sizeof(s->error_type));
 		memcpy(s->detail, op->detail, sizeof(s->detail));
-		move(s, SIM_DEAD, 0);
+		sim_move(s, SIM_DEAD, 0);
 		break;
 	case SETTLE_RELEASE:
 		s->releases++;
 		op->queue->broker->releases++;
-		move(s, SIM_READY, 0);
+		sim_move(s, SIM_READY, 0);
 		break;
 	case SETTLE_NONE:
 		fail_msg("a settlement of no kind");
@@ -394,7 +161,7 @@ answer_settle(struct op *op)
 		    "the broker does not take it");
 		/* A lease brings it back in time; without one it is now. */
 		if (receipt_good(op) && op->what->until_us == USEC_INFINITY)
-			lose(op->what);
+			sim_lose(op->what);
 	}
 	op_free(op);
 	queue_settled(q, m, error_is_set(&err) ? &err : NULL);
@@ -413,14 +180,14 @@ answer_extend(struct op *op)
 		until = sat_add(clock_monotonic_us(), op->lease_us);
 		if (b->lease_step_us != 0)
 			until -= until % b->lease_step_us;
-		lease = until - delivery(s, op->receipt)->at_us;
+		lease = until - sim_delivery_of(s, op->receipt)->at_us;
 		b->max_lease_seen_us = MAX(b->max_lease_seen_us, lease);
 		b->extends++;
-		move(s, SIM_LEASED, until);
+		sim_move(s, SIM_LEASED, until);
 	}
 	/* Renewed for nobody: the engine has given it up meanwhile. */
 	if (m == NULL && until != 0)
-		delivery(s, op->receipt)->lost = true;
+		sim_delivery_of(s, op->receipt)->lost = true;
 	op_free(op);
 	if (m != NULL)
 		queue_extended(q, m, until);
@@ -477,11 +244,11 @@ op_answered(struct timer *t)
 
 /* ---- the queue ---- */
 
-static void
-wake(struct sim_broker *b)
+void
+sim_queue_wake(struct sim_queue *sq)
 {
-	if (b->attached != NULL && b->attached->up)
-		task_schedule(b->loop, &b->attached->fetch_task);
+	if (sq != NULL && sq->up)
+		task_schedule(sq->queue->loop, &sq->fetch_task);
 }
 
 static void
@@ -504,7 +271,7 @@ fetch_task_run(struct task *t)
 		s->deliveries[s->receipt] = (struct sim_delivery){
 			.at_us = now, .attempt = s->attempt };
 		s->receipt++;
-		move(s, SIM_LEASED, sq->queue->type == &sim_queue_plain_type ?
+		sim_move(s, SIM_LEASED, sq->queue->type == &sim_queue_plain_type ?
 		    USEC_INFINITY : sat_add(now, sq->queue->lease_us));
 		op->what = s;
 		op->receipt = s->receipt;
@@ -557,7 +324,7 @@ cut(struct sim_queue *sq, const struct error *err)
 		/* It stays leased until its time is over, if that ever is. */
 		if ((kind == OP_FETCH || kind == OP_SETTLE) && !op->applied &&
 		    receipt_good(op) && op->what->until_us == USEC_INFINITY)
-			lose(op->what);
+			sim_lose(op->what);
 		op_free(op);
 		if (kind == OP_SETTLE)
 			queue_settled(sq->queue, m, err);
@@ -579,7 +346,7 @@ void_receipts(struct sim_broker *b)
 	struct list *l;
 
 	while ((l = list_first(&b->place[SIM_LEASED])) != NULL)
-		lose(list_entry(l, struct sim_message, link));
+		sim_lose(list_entry(l, struct sim_message, link));
 }
 
 /* Up, down, or the end: whatever is true now is told. */
@@ -726,7 +493,7 @@ op_settle(struct queue *q, struct message *m, const struct settlement *how)
 	copy_text(op->error_type, sizeof(op->error_type), how->error_type);
 	copy_text(op->detail, sizeof(op->detail), how->detail);
 	sq->broker->settles++;
-	if (++delivery(op->what, op->receipt)->settled != 1)
+	if (++sim_delivery_of(op->what, op->receipt)->settled != 1)
 		fail_msg("%s is settled twice", op->what->name);
 	if (how->kind == SETTLE_ACK && op->what->done_verdicts == 0)
 		fail_msg("%s is acknowledged before it is done",
@@ -750,7 +517,7 @@ op_extend(struct queue *q, struct message *m, uint64_t lease_us)
 	op->receipt = m->receipt_number;
 	op->message_id = m->id;
 	op->lease_us = lease_us;
-	if (delivery(op->what, op->receipt)->settled != 0)
+	if (sim_delivery_of(op->what, op->receipt)->settled != 0)
 		fail_msg("%s is extended after its settlement", op->what->name);
 	if (m->lease_lost)
 		fail_msg("%s is extended after its loss", op->what->name);
@@ -802,7 +569,7 @@ op_stop(struct queue *q)
 		if (op->kind != OP_FETCH)
 			continue;
 		if (s->receipt == op->receipt && s->place == SIM_LEASED)
-			lose(s);
+			sim_lose(s);
 		op_free(op);
 	}
 	timer_arm(q->loop, &sq->stop_timer, 5 * USEC_PER_SEC);

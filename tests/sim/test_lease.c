@@ -217,7 +217,8 @@ test_stolen_message_is_dropped(void **state)
 	rig_free(r);
 }
 
-/* Receipts that die with the connection: what waits goes, what runs is marked. */
+/* Receipts that die with the connection: what waits goes, what runs is marked
+   as lost. */
 static void
 test_invariant_5_leases_receipts_die_with_the_connection(void **state)
 {

@@ -50,7 +50,7 @@ storm_script(struct sim_message *s, const struct message *m,
 	}
 }
 
-/* The same queues with other figures, and sometimes one less or another type. */
+/* The same queues with other figures, at times one less, or another type. */
 static void
 configuration(char *text, size_t room)
 {
