@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "queue/redis.h"
 #include "queue/spool.h"
 #include "worker/worker.h"
 
@@ -33,7 +34,7 @@ static const struct config_kind operator_kind = {
 };
 
 static const struct queue_type *const queues[] = {
-	&spool_queue_type, NULL
+	&spool_queue_type, &redis_queue_type, NULL
 };
 
 static const struct handler_type *const handlers[] = {
@@ -45,7 +46,7 @@ const struct engine_types bot_types = { queues, handlers };
 const struct config_kind *const bot_schema[] = {
 	&operator_kind, &engine_operator_kind,
 	&engine_pool_kind, &worker_pool_kind,
-	&engine_queue_kind, &spool_queue_kind,
+	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	NULL
 };
 

@@ -29,10 +29,12 @@ usage(FILE *f)
 {
 	fputs("Usage: botctl [--config FILE | --socket PATH | -i INSTANCE] "
 	    "[--json] COMMAND ...\n\n", f);
-	for (size_t i = 0; i < botctl_ncommands; i++)
-		fprintf(f, "  %s%s%s\n      %s\n", botctl_commands[i].name,
-		    *botctl_commands[i].usage != '\0' ? " " : "", botctl_commands[i].usage,
-		    botctl_commands[i].help);
+	for (size_t i = 0; i < botctl_ncommands; i++) {
+		const struct command *c = &botctl_commands[i];
+
+		fprintf(f, "  %s%s%s\n      %s\n", c->name,
+		    *c->usage != '\0' ? " " : "", c->usage, c->help);
+	}
 	fputs("\n"
 	    "  -c, --config FILE   the operator's configuration (default:\n"
 	    "                      " BOT_CONFIG_DEFAULT ")\n"
@@ -210,9 +212,8 @@ find_command(int argc, char **argv, int *ret_words)
 	BUG_ON(botctl_ncommands > ARRAY_SIZE(names));
 	for (size_t i = 0; i < botctl_ncommands; i++) {
 		names[i] = botctl_commands[i].name;
-		*ret_words = strchr(botctl_commands[i].name, ' ') != NULL ? 2 : 1;
-		if (strcmp(botctl_commands[i].name, *ret_words == 2 ? two :
-		    argv[0]) == 0)
+		*ret_words = strchr(names[i], ' ') != NULL ? 2 : 1;
+		if (strcmp(names[i], *ret_words == 2 ? two : argv[0]) == 0)
 			return &botctl_commands[i];
 	}
 	near = config_suggest(is_dead ? two : argv[0], names,

@@ -52,8 +52,8 @@ explain(const char *path, int err, const char *instance)
 	case EACCES:
 	case EPERM:
 		if (stat(path, &st) == 0)
-			fprintf(stderr, "The socket is for root, its owner (uid "
-			    "%u) and the members of its group (gid %u).\n",
+			fprintf(stderr, "The socket is for root, its owner "
+			    "(uid %u) and the members of its group (gid %u).\n",
 			    (unsigned)st.st_uid, (unsigned)st.st_gid);
 		else
 			fprintf(stderr, "Run botctl as root, as the operator's "

@@ -88,7 +88,8 @@ connect_operator(const struct options *o, struct client *c)
 	    config_instance(config));
 	if (strcmp(paths[0], paths[1]) != 0)
 		n++;
-	if (config_problems(config) != 0 && access(config_path_of(o), F_OK) == 0)
+	if (config_problems(config) != 0 &&
+	    access(config_path_of(o), F_OK) == 0)
 		complain("%s; trying the socket %s", config_problem_text(config,
 		    0), paths[0]);
 	r = client_connect(c, paths, n, config_instance(config));

@@ -9,9 +9,11 @@
  * file:line, what is wrong, and a suggestion where a name is close to a known
  * one.  A tree with problems is good for nothing but printing them.
  *
- * Specifiers in values: %d credentials directory ($CREDENTIALS_DIRECTORY),
- * %i instance (the file's name without ".conf"), %S state base
- * ($STATE_DIRECTORY or /var/lib/bot-operator), %t runtime base
+ * An empty value ("Key=") brings back the default.
+ *
+ * Specifiers in values: %d credentials directory ($CREDENTIALS_DIRECTORY, or
+ * where systemd would put it), %i instance (the file's name without ".conf"),
+ * %S state base ($STATE_DIRECTORY or /var/lib/bot-operator), %t runtime base
  * ($RUNTIME_DIRECTORY or /run/bot-operator), %% a percent sign.
  */
 #ifndef BOT_CONFIG_CONFIG_H
@@ -31,7 +33,7 @@ struct config *config_load_text(const char *name, const char *text,
 struct config *config_ref(struct config *);
 void	config_unref(struct config *);		/* accepts NULL */
 
-const char *config_path(const struct config *);
+const char *config_path(const struct config *);	/* absolute */
 const char *config_instance(const struct config *);	/* what %i is */
 
 /* ---- problems ---- */
@@ -97,7 +99,8 @@ enum config_change config_compare(const struct config_section *a,
 
 /* ---- showing ---- */
 
-/* All sections with every value in force; origins adds "# FILE:LINE". */
+/* All sections with every value in force, so that it can be loaded again;
+   origins adds "# FILE:LINE" lines. */
 void	config_show(const struct config *, struct buffer *, bool origins);
 /* The key tables as man(7) source, for bot-operator.conf(5). */
 void	config_manual(config_schema, struct buffer *);

@@ -12,10 +12,11 @@
 
 enum config_type {
 	CONFIG_STRING = 1,	/* any text */
-	CONFIG_PATH,		/* absolute path, after specifiers */
+	CONFIG_PATH,		/* after specifiers; a relative one starts at
+				   the main file's folder: comes out absolute */
 	CONFIG_BOOL,		/* yes no true false on off 1 0 */
 	CONFIG_UNSIGNED,	/* 5 */
-	CONFIG_BYTES,		/* 256K, 64M, 1G (powers of 1024) */
+	CONFIG_BYTES,		/* 256K, 64M, 1.5G (powers of 1024), infinity */
 	CONFIG_SPAN,		/* 30s, 5min, 1h 30min, 250ms, infinity;
 				   a bare number is seconds, as in systemd */
 	CONFIG_UNSIGNED_RANGE,	/* 2-8, or 4 which is 4-4 */
@@ -39,7 +40,8 @@ struct config_key {
 	const char *fallback;	/* default, as a user would write it; NULL: none */
 	const char *choices;	/* CONFIG_CHOICE: "raw|json|cloudevents" */
 	uint64_t min, max;	/* inclusive; max 0: unbounded. Own unit of the
-				   type: count, bytes, us, per second x 1000 */
+				   type: count, bytes, us, per second x 1000;
+				   a string's bytes, the number of words */
 	unsigned flags;
 	const char *help;	/* one or two sentences, for the manual */
 };

@@ -347,7 +347,14 @@ value_format(const struct config_key *row, const struct parsed *v,
 	_cleanup_buffer_ struct buffer words = BUFFER_INIT;
 
 	if (row->type != CONFIG_WORDS) {
-		add_escaped(b, v->text != NULL ? v->text : "");
+		const char *text = v->text != NULL ? v->text : "";
+		size_t n = strlen(text);
+
+		add_escaped(b, text);
+		/* Reading would trim a blank and join lines at a backslash. */
+		if (row->type == CONFIG_PATH && n != 0 &&
+		    strchr(" \t\\", text[n - 1]) != NULL)
+			buffer_add_char(b, '/');
 		return;
 	}
 	for (size_t i = 0; i < v->nwords; i++) {

@@ -266,8 +266,8 @@ static void
 refuse(int fd, const char *why)
 {
 	char line[128];
-	int n = snprintf(line, sizeof(line), "{\"ok\":false,\"error\":\"%s\"}\n",
-	    why);
+	int n = snprintf(line, sizeof(line),
+	    "{\"ok\":false,\"error\":\"%s\"}\n", why);
 
 	(void)send(fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)close(fd);
@@ -341,8 +341,8 @@ make_folder(const char *path, struct error *err)
 		return r;
 	}
 	if (st.st_uid != 0 && st.st_uid != geteuid()) {
-		error_set(err, ERROR_REJECTED, "foreign_folder", "%s belongs to "
-		    "another user (uid %u): no control socket is put there",
+		error_set(err, ERROR_REJECTED, "foreign_folder", "%s belongs "
+		    "to another user (uid %u): no control socket is put there",
 		    folder, (unsigned)st.st_uid);
 		return -EPERM;
 	}

@@ -10,7 +10,7 @@ struct enqueue_op {
 	struct enqueue_job job;
 	struct attribute *attributes;
 	json_t *request;		/* the attributes' text lives there */
-	json_t *values;			/* and those that had to be dumped here */
+	json_t *values;			/* those that had to be dumped: here */
 	struct buffer body;
 	char *queue;
 };
@@ -46,7 +46,8 @@ on_done(struct enqueue_job *job, struct slice id, const struct error *err)
 	struct api_conn *c = e->op.conn;
 
 	if (c != NULL && err != NULL) {
-		api_fail(c, "queue %s did not take it: %s", e->queue, err->text);
+		api_fail(c, "queue %s did not take it: %s", e->queue,
+		    err->text);
 	} else if (c != NULL) {
 		json_t *line = json_object();
 
@@ -66,8 +67,8 @@ take_body(struct api_conn *c, struct enqueue_op *e)
 	struct slice s;
 
 	if ((text != NULL) == (coded != NULL) || !json_is_string(given)) {
-		api_fail(c, "the message is either \"body\" or \"body_base64\", "
-		    "a string");
+		api_fail(c, "the message is either \"body\" or "
+		    "\"body_base64\", a string");
 		return -EINVAL;
 	}
 	s = (struct slice){ json_string_value(given),

@@ -167,20 +167,21 @@ judge_queue(struct observer *o, struct watch_queue *w, const struct queue *q,
 	if (watch_settle_error_seconds(w, q) >= SETTLE_ERROR_SECONDS) {
 		check_set(c, HEALTH_DEGRADED,
 		    "the broker refused %" PRIu64
-		    " settlements in the last minute; their messages come again",
-		    q->stats.settle_errors - w->samples[w->first].settle_errors);
+		    " settlements in the last minute; their messages come "
+		    "again", q->stats.settle_errors -
+		    w->samples[w->first].settle_errors);
 		return;
 	}
 	if (w->stalled_us != 0 &&
 	    now - w->stalled_us >= queue_stall_limit_us(q)) {
 		clock_span(span, now - w->stalled_us);
 		if (q->nwaiting != 0)
-			check_set(c, HEALTH_DEGRADED, "%u messages wait here and "
-			    "workers are free, but nothing moved for %s",
+			check_set(c, HEALTH_DEGRADED, "%u messages wait here "
+			    "and workers are free, but nothing moved for %s",
 			    q->nwaiting, span);
 		else
-			check_set(c, HEALTH_DEGRADED, "backlog %" PRIu64 ", but "
-			    "nothing was received or done for %s",
+			check_set(c, HEALTH_DEGRADED, "backlog %" PRIu64
+			    ", but nothing was received or done for %s",
 			    q->backlog.waiting, span);
 		return;
 	}

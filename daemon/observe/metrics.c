@@ -131,8 +131,8 @@ counter_at(const void *stats, const struct counter_row *row)
 }
 
 enum queue_gauge {
-	G_CONNECTED, G_PAUSED, G_BACKLOG, G_DELAYED, G_DEAD, G_AGE, G_SAMPLE_AGE,
-	G_CREDIT, G_HELD_BYTES, G_RECEIVED_AT, G_DONE_AT,
+	G_CONNECTED, G_PAUSED, G_BACKLOG, G_DELAYED, G_DEAD, G_AGE,
+	G_SAMPLE_AGE, G_CREDIT, G_HELD_BYTES, G_RECEIVED_AT, G_DONE_AT,
 };
 
 static const struct {

@@ -109,7 +109,8 @@ notify_ready(struct notify *n)
 	if (!n->enabled || n->stopping)
 		return;
 	line = fresh_status(n);
-	(void)sd_notifyf(0, "READY=1\nSTATUS=%s", line != NULL ? line : n->last);
+	(void)sd_notifyf(0, "READY=1\nSTATUS=%s",
+	    line != NULL ? line : n->last);
 	n->ready = true;
 	timer_arm(n->loop, &n->status, STATUS_EVERY_US);
 }
@@ -135,7 +136,8 @@ notify_stopping(struct notify *n, uint64_t drain_until_us)
 	n->stopping = true;
 	n->stop_until_us = sat_add(drain_until_us, CLOSING_US);
 	line = fresh_status(n);
-	(void)sd_notifyf(0, "STOPPING=1\nSTATUS=%s\nEXTEND_TIMEOUT_USEC=%" PRIu64,
+	(void)sd_notifyf(0,
+	    "STOPPING=1\nSTATUS=%s\nEXTEND_TIMEOUT_USEC=%" PRIu64,
 	    line != NULL ? line : n->last, EXTEND_BY_US);
 	timer_arm(n->loop, &n->extend, EXTEND_EVERY_US);
 	timer_arm(n->loop, &n->status, STATUS_EVERY_US);

@@ -206,7 +206,12 @@ unblocked(struct redis_queue *rq, const struct resp *reply,
 {
 	(void)chunk;
 	(void)arg;
-	(void)redis_reply_ok(rq, reply, "CLIENT UNBLOCK");
+	if (!redis_reply_ok(rq, reply, "CLIENT UNBLOCK") ||
+	    reply->integer != 0)
+		return;
+	/* It came before the command that it was to end. */
+	rq->unblocking = false;
+	redis_wake(rq);
 }
 
 void
@@ -457,8 +462,10 @@ redis_stop_check(struct redis_queue *rq)
 		finish(rq);
 		return;
 	}
-	if (rq->reading || rq->asked_writer != 0)
+	if (rq->reading || rq->asked_writer != 0) {
+		redis_unblock(rq);
 		return;
+	}
 	if (rq->mode->leave != NULL && !rq->leaving) {
 		rq->leaving = true;
 		rq->mode->leave(rq);

@@ -316,8 +316,7 @@ conn_data(struct stream *s, struct buffer *in)
 		chunk_unref(chunk);
 	}
 	if (r < 0) {
-		if (strcmp(err.code, "reply_too_large") == 0 &&
-		    c == &rq->reader)
+		if (strcmp(err.code, "reply_too_large") == 0)
 			rq->count_max = MAX(rq->count_max / 4, 1u);
 		redis_fail(rq, &err);
 	}

@@ -341,7 +341,6 @@ redis_dead_page_came(struct redis_queue *rq, const struct resp *reply,
 		w->chunk = chunk_ref(chunk);
 		w->page = reply;
 		w->at = 0;
-		w->kept = 0;
 		w->last_page = reply->type != RESP_ARRAY ||
 		    reply->count < REDIS_DEAD_PAGE;
 	}
@@ -362,6 +361,9 @@ redis_dead_acted(struct redis_queue *rq, const struct resp *reply,
 	if (!error_is_set(&w->error) && reply->integer == 0)
 		error_set(&w->error, ERROR_REJECTED, "gone",
 		    "it is not among the dead letters any more");
+	/* What was behind it has moved up. */
+	if (!error_is_set(&w->error) && w->rank != 0)
+		w->rank--;
 	w->answer_acted = true;
 	task_schedule(rq->loop, &rq->answer_task);
 }

@@ -232,6 +232,10 @@ delayed_timer_fired(struct timer *t)
 	struct redis_queue *rq = t->owner;
 
 	timer_arm(rq->loop, t, POLL_US);
+	if (rq->mode->poll != NULL) {
+		rq->mode->poll(rq);
+		return;
+	}
 	if (rq->taking_delayed || rq->stopping)
 		return;
 	/* The credit may all be with a reader that waits for new ones. */
@@ -264,9 +268,11 @@ redis_delayed_init(struct redis_queue *rq)
 void
 redis_delayed_up(struct redis_queue *rq)
 {
-	if (!rq->has_delayed)
+	if (!rq->has_delayed && rq->mode->poll == NULL)
 		return;
-	rq->delayed_due_us = 0;		/* look at once */
+	rq->taking_delayed = false;
+	/* Look at once. */
+	rq->delayed_due_us = rq->has_delayed ? 0 : USEC_INFINITY;
 	timer_arm(rq->loop, &rq->delayed_timer, 0);
 }
 

@@ -129,6 +129,25 @@ redis_error_is_fatal(const struct resp *r)
 }
 
 bool
+redis_take_ok(struct redis_queue *rq, const struct resp *reply)
+{
+	struct error err;
+
+	if (reply == NULL || redis_failing(rq))
+		return false;
+	if (reply->type != RESP_ERROR)
+		return true;
+	if (resp_is_error(reply, "NOSCRIPT")) {
+		redis_load_scripts(rq);
+		redis_wake(rq);
+		return false;
+	}
+	redis_error(rq, reply, &err);
+	redis_fail(rq, &err);
+	return false;
+}
+
+bool
 redis_reply_ok(struct redis_queue *rq, const struct resp *reply,
     const char *what)
 {

@@ -57,6 +57,12 @@ redis_held_new(struct redis_queue *rq)
 	return h;
 }
 
+size_t
+redis_held_count(const struct redis_held *h)
+{
+	return h->size;
+}
+
 bool
 redis_held_has(struct redis_held *h, struct slice receipt)
 {

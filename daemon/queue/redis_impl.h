@@ -45,6 +45,7 @@
 struct redis_queue;
 struct redis_conn;
 struct redis_walk;
+struct redis_extends;
 
 /* ---- redis_scripts.c ---- */
 
@@ -143,6 +144,9 @@ bool	redis_error_is_fatal(const struct resp *);
 bool	redis_reply_ok(struct redis_queue *, const struct resp *,
 	    const char *what);
 
+/* The same for what the reader lives on: any error takes it down. */
+bool	redis_take_ok(struct redis_queue *, const struct resp *);
+
 /* ---- settlements: redis_settle.c ---- */
 
 enum redis_receipt {
@@ -238,6 +242,8 @@ struct redis_mode {
 	void (*extend)(struct redis_queue *, struct redis_extends *);
 	/* Each half lease, and sooner when rq->maintain_soon(). */
 	void (*maintain)(struct redis_queue *);
+	/* Each second; NULL: the delayed store is asked instead. */
+	void (*poll)(struct redis_queue *);
 	void (*probe)(struct redis_queue *);
 	/* Formats; the reply goes to redis_enqueued(). False: *err. */
 	bool (*enqueue)(struct redis_queue *, struct enqueue_job *,
@@ -331,8 +337,10 @@ struct redis_queue {
 
 	/* Lists. */
 	uint64_t lost_before_us;	/* what was received before is not ours */
+	bool list_empty;		/* the last take found nothing */
 	bool reconcile, reconciling;
-	size_t reconcile_at;
+	struct redis_held *reconcile_held;
+	size_t reconcile_pages, processing_length;
 	uint64_t name_counter;
 
 	/* Stopping. */
@@ -388,6 +396,7 @@ redis_failing(const struct redis_queue *rq)
 struct redis_held;
 /* Every receipt of the queue's live messages; counts equal ones. */
 struct redis_held *redis_held_new(struct redis_queue *);
+size_t	redis_held_count(const struct redis_held *);
 bool	redis_held_has(struct redis_held *, struct slice receipt);
 /* Takes one away: true when there was one left. */
 bool	redis_held_take(struct redis_held *, struct slice receipt);
@@ -455,7 +464,6 @@ struct redis_walk {
 	struct error error;		/* what to answer */
 	char from[48];			/* stream: where the next page begins */
 	size_t rank;			/* sidekiq: the same, place in the set */
-	size_t kept;			/* sidekiq: not taken out of the page */
 	struct slice value;		/* sidekiq: the member */
 	struct dead_item item;
 };
@@ -477,15 +485,22 @@ void	redis_list_send(struct redis_queue *, struct redis_batch *);
 void	redis_list_extend(struct redis_queue *, struct redis_extends *);
 void	redis_list_maintain(struct redis_queue *);
 void	redis_list_leave(struct redis_queue *);
-/* The arguments that every numbered script begins with: 2 keys, 3 args. */
-void	redis_list_begin(struct redis_queue *, enum redis_script,
-	    const struct redis_batch *, size_t nkeys, size_t nargs);
+/* A numbered script on the writer: the first two keys; then, after the other
+   keys, its first four arguments. */
+void	redis_list_begin(struct redis_queue *, enum redis_script, size_t nkeys,
+	    size_t nargs);
+void	redis_list_numbered(struct redis_queue *, const struct redis_batch *);
+
+/* ---- redis_sidekiq.c, for lists ---- */
+
+void	redis_sidekiq_deliver(struct redis_queue *, struct chunk *,
+	    struct slice job);
 
 /* ---- redis_job.c: Sidekiq's JSON, member by member ---- */
 
 /* The raw text of a top-level member; n == 0: there is none. */
 struct slice redis_job_member(struct slice job, const char *name);
-/* A JSON string's value without escapes beyond \" \\ \/; else as written. */
+/* A JSON string between its quotes, as written (escapes stay). */
 struct slice redis_job_string(struct slice job, const char *name);
 bool	redis_job_is_object(struct slice job);
 /*

@@ -127,6 +127,10 @@ check(struct redis_queue *rq, struct config *config,
 	if (rq->tls_key != NULL && rq->tls_certificate == NULL)
 		config_problem(config, s, "TLSKeyFile",
 		    "TLSKeyFile= needs TLSCertificateFile= beside it");
+	if (rq->mode == &redis_mode_sidekiq && config_is_set(s, "DeadLetter"))
+		config_problem(config, s, "DeadLetter", "DeadLetter= has no "
+		    "effect with Mode=sidekiq: its dead letters are in the set "
+		    "\"dead\", where Sidekiq expects them");
 	for (size_t i = 0; i < ARRAY_SIZE(needs_tls); i++)
 		if (!rq->use_tls && config_is_set(s, needs_tls[i]))
 			config_problem(config, s, needs_tls[i],

@@ -24,6 +24,7 @@ static void
 stream_derive(struct redis_queue *rq)
 {
 	rq->key = xstrdup(rq->config_key);
+	rq->prefix = redis_keys_prefix(rq->key);
 	rq->delayed_key = xasprintf("%s:%s:delayed", rq->prefix, rq->group);
 	rq->messages_key = xasprintf("%s:%s:messages", rq->prefix, rq->group);
 	rq->has_delayed = true;
@@ -241,10 +242,8 @@ entries_came(struct redis_queue *rq, const struct resp *reply,
 
 	rq->reading = rq->blocking = rq->unblocking = false;
 	rq->asked_reader -= asked;
-	if (reply == NULL || redis_failing(rq))
-		return;
-	if (group_gone(rq, reply) ||
-	    !redis_reply_ok(rq, reply, "XREADGROUP"))
+	if (reply == NULL || redis_failing(rq) || group_gone(rq, reply) ||
+	    !redis_take_ok(rq, reply))
 		return;
 	entries = resp_at(resp_at(reply, 0), 1);
 	if (entries->type == RESP_ARRAY) {
@@ -292,8 +291,7 @@ own_came(struct redis_queue *rq, const struct resp *reply,
 	rq->asked_writer -= asked;
 	if (reply == NULL || redis_failing(rq))
 		return;
-	if (group_gone(rq, reply) ||
-	    !redis_reply_ok(rq, reply, "reading our pending entries"))
+	if (group_gone(rq, reply) || !redis_take_ok(rq, reply))
 		return;
 	entries = resp_at(resp_at(reply, 0), 1);
 	if (entries->type != RESP_ARRAY || entries->count == 0) {

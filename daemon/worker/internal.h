@@ -3,7 +3,8 @@
  *
  *	settings.c	the section: keys, command line, environment, user
  *	pool.c		handler_ops; how many workers there are and why
- *	process.c	one worker: its socket, its messages, its end
+ *	process.c	one worker: its socket, its messages, its life
+ *	blame.c		what its messages get when it ends
  *	output.c	what a worker prints
  *	runner*.c	the program that every worker starts as
  */
@@ -134,6 +135,7 @@ struct worker {
 	size_t tail_n;
 };
 
+#define WORKERS_MAX		512u
 #define WORKER_DEPTH_MAX	256u
 #define WORKER_READY_MAX	1024u
 
@@ -151,6 +153,17 @@ void	worker_kill(struct worker *);
 const char *worker_state_name(const struct worker *);
 /* The last lines of stderr, tidied; for error texts. */
 struct slice worker_tail(const struct worker *);
+
+/* The oldest of its messages, or NULL. */
+struct message *worker_head(const struct worker *);
+/* The message is not with it any more. */
+void	worker_take_out(struct worker *, struct message *);
+struct slice worker_cut_detail(struct slice);
+
+/* ---- blame.c ---- */
+
+/* The worker has ended: answers for the messages that it still has. */
+void	worker_settle_rest(struct worker *, const struct child_exit *);
 
 /* ---- pool.c ---- */
 

