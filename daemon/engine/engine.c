@@ -196,7 +196,6 @@ queue_create(struct engine *e, struct config *c, const struct config_section *s)
 	timer_init(&q->pause_timer, "queue.pause", pause_timer_fired, q);
 	q->tokens = 1;
 	q->tokens_us = q->changed_us = clock_monotonic_us();
-	error_set(&q->error, ERROR_TRANSIENT, "connecting", "connecting");
 	queue_read_common(q, s);
 	list_push_back(&e->queues, &q->engine_link);
 	queue_set_pool(q, engine_pool(e, pool));
@@ -257,7 +256,6 @@ pool_create(struct engine *e, struct config *c, const struct config_section *s)
 	p->config = config_ref(c);
 	p->section = s;
 	p->changed_us = clock_monotonic_us();
-	error_set(&p->error, ERROR_TRANSIENT, "starting", "starting");
 	list_init(&p->queues);
 	list_push_back(&e->pools, &p->engine_link);
 	pool_read_common(p, s);

@@ -267,14 +267,14 @@ judge_overall(struct observer *o, uint64_t now)
 		const struct watch_queue *w =
 		    list_entry(l, struct watch_queue, link);
 
-		pending |= !w->was_up;
+		/* With an error it is not starting any more: it failed. */
+		pending |= w->check.state == HEALTH_STARTING;
 		degraded |= w->check.state != HEALTH_OK;
 	}
 	list_foreach(l, &o->pools) {
 		const struct watch_pool *w =
 		    list_entry(l, struct watch_pool, link);
 
-		/* With an error it is not starting any more: it failed. */
 		pending |= w->check.state == HEALTH_STARTING;
 		degraded |= w->check.state != HEALTH_OK;
 	}

@@ -14,7 +14,8 @@
 #include "engine/engine.h"
 
 enum health {
-	HEALTH_STARTING = 1,	/* not every queue was up once, for at most 30 s */
+	HEALTH_STARTING = 1,	/* something neither came up nor failed yet, for
+				   at most 30 s */
 	HEALTH_OK,
 	HEALTH_DEGRADED,	/* works, but a person should look */
 	HEALTH_DOWN,		/* no message can be worked on */

@@ -82,7 +82,8 @@ const char *const redis_script_text[REDIS_NSCRIPTS] = {
 
 /*
  * KEYS: stream zset dead; ARGV: group -> waiting, known, delayed, dead, age.
- * "lag" came with 7.0 and is nil when entries ahead were deleted.
+ * "lag" came with 7.0, is nil when entries ahead were deleted, and still counts
+ * those that were trimmed.
  */
 [SCRIPT_STREAM_PROBE] = NOW
 	"local waiting,known,age=0,0,0 "
@@ -92,7 +93,8 @@ const char *const redis_script_text[REDIS_NSCRIPTS] = {
 	"for i=1,#g,2 do m[g[i]]=g[i+1] end "
 	"if m.name==ARGV[1] then "
 	"local last=m['last-delivered-id'] "
-	"if m.lag then waiting=m.lag known=1 else "
+	"if m.lag then known=1 "
+	"waiting=math.min(m.lag,redis.call('XLEN',KEYS[1])) else "
 	"local s,info={},redis.call('XINFO','STREAM',KEYS[1]) "
 	"for i=1,#info,2 do s[info[i]]=info[i+1] end "
 	"if s['last-generated-id']==last then known=1 else "

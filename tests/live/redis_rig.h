@@ -123,4 +123,7 @@ struct enqueueing {
 void	enqueue(struct rig *, struct enqueueing *, const char *body,
 	    const struct attribute *attributes, size_t n);
 
+/* No log lines, unless BOT_TEST_LOG is set. */
+void	rig_quiet(void);
+
 #endif

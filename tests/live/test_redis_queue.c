@@ -6,8 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "base/log.h"
-
 static struct server server;
 
 #define KEYS	"Mode=stream\nKey=jobs\nGroup=g\nConsumer=me\n"
@@ -881,7 +879,7 @@ main(void)
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
-	log_tap_exclusive(true);
+	rig_quiet();
 	return cmocka_run_group_tests_name("redis_queue", tests, group_setup,
 	    group_teardown);
 }

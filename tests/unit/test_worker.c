@@ -500,20 +500,20 @@ test_poison_in_a_pipeline_is_found_and_no_other_is_blamed(void **state)
 	(void)state;
 	r->allowed_warnings = 10;
 	r->resubmit = true;
-	for (int i = 0; i < 300; i++)
-		rig_send(r, i == 200 ? "exit 7" : "ok");
-	UNTIL(r, r->n == 300);
-	assert_true(r->max_running > 8);	/* it was a pipeline */
+	for (int i = 0; i < 900; i++)
+		rig_send(r, i == 800 ? "exit 7" : "ok");
+	UNTIL(r, r->n == 900);
+	assert_true(r->max_running > 2);	/* it was a pipeline */
 	for (unsigned i = 0; i < r->n; i++)
 		killed += r->outcome[i].killed_worker;
 	/* The culprit: alone on its second time, or known at once. */
 	assert_true(killed <= 1);
-	assert_true(killed == 0 || rig_outcome(r, "m201")->killed_worker);
-	assert_int_equal(r->done, 299);
+	assert_true(killed == 0 || rig_outcome(r, "m801")->killed_worker);
+	assert_int_equal(r->done, 899);
 	if (killed == 0) {
 		rig_send(r, "exit 7");
-		UNTIL(r, r->n == 301);
-		assert_true(r->outcome[300].killed_worker);
+		UNTIL(r, r->n == 901);
+		assert_true(r->outcome[900].killed_worker);
 	}
 	rig_free(r);
 }
