@@ -20,7 +20,7 @@ import rig  # noqa: E402
 
 MESSAGES = int(os.environ.get("BENCH_MESSAGES", "300000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-BATCH = int(os.environ.get("BENCH_BATCH", "500"))
+BATCH = int(os.environ.get("BENCH_BATCH", "1000"))     # the most that our reader asks for at once
 BODY = 200
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -48,10 +48,18 @@ def cpu_of(pid):
     return total
 
 
+def mean_batch(redis, n):
+    """Entries for each XREADGROUP since the last CONFIG RESETSTAT."""
+    m = re.search(r"cmdstat_xreadgroup:calls=(\d+)", redis("INFO", "commandstats").decode())
+    return n / int(m.group(1))
+
+
 def bare(redis):
+    redis("CONFIG", "RESETSTAT")
     out = subprocess.run([os.path.join(rig.BUILD, "tests/bench/bare_redis"), redis.socket, "jobs", "bare",
                           str(BATCH), str(MESSAGES)], check=True, stdout=subprocess.PIPE).stdout.split()
-    return int(out[0]) / float(out[1]), float(out[2]) * 1e6 / int(out[0])
+    n = int(out[0])
+    return n / float(out[1]), float(out[2]) * 1e6 / n, mean_batch(redis, n)
 
 
 CONFIG = """
@@ -72,7 +80,8 @@ Prefetch=%(prefetch)d
 
 
 def ours(r, redis, handler, messages, name):
-    d = r.daemon(CONFIG % {"handler": handler, "address": redis.socket, "prefetch": BATCH * 4, "name": name},
+    redis("CONFIG", "RESETSTAT")
+    d = r.daemon(CONFIG % {"handler": handler, "address": redis.socket, "prefetch": BATCH * 2, "name": name},
                  name=name, wait="status")
     start = None
     end = time.monotonic() + 300
@@ -91,13 +100,14 @@ def ours(r, redis, handler, messages, name):
     cpu = cpu_of(d.pid) - cpu
     if q["done"] != messages or q["received"] != messages:
         raise AssertionError("received %d, done %d of %d" % (q["received"], q["done"], messages))
+    batch = mean_batch(redis, messages)
     d.stop()
     n = messages - first
-    return n / seconds, cpu * 1e6 / n
+    return n / seconds, cpu * 1e6 / n, batch
 
 
 def median(values):
-    return statistics.median(v[0] for v in values), statistics.median(v[1] for v in values)
+    return tuple(statistics.median(v[i] for v in values) for i in range(3))
 
 
 def throughput():
@@ -117,12 +127,12 @@ def throughput():
     finally:
         r.close(False)
     b, m, p = (median(results[k]) for k in ("bare", "module", "python"))
-    print("Redis stream, %d-byte bodies, batches of %d, 2 workers, %d messages, median of %d rounds" %
+    print("Redis stream, %d-byte bodies, reads of at most %d, 2 workers, %d messages, median of %d rounds" %
           (BODY, BATCH, MESSAGES, ROUNDS))
-    print("%-42s %8s %12s %14s" % ("", "ratio", "messages/s", "CPU us/message"))
-    for name, (rate, cpu) in (("(a) bare C client, no worker", b), ("(b) bot-operator, no-op Module=", m),
+    print("%-42s %8s %12s %14s %14s" % ("", "ratio", "messages/s", "CPU us/message", "messages/read"))
+    for name, (rate, cpu, batch) in (("(a) bare C client, no worker", b), ("(b) bot-operator, no-op Module=", m),
                               ("(c) bot-operator, no-op Python Exec=", p)):
-        print("%-42s %7.0f%% %12.0f %14.2f" % (name, 100 * rate / b[0], rate, cpu))
+        print("%-42s %7.0f%% %12.0f %14.2f %14.0f" % (name, 100 * rate / b[0], rate, cpu, batch))
 
 
 def idle_and_start():
