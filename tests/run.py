@@ -172,7 +172,7 @@ def python_suites(kind, *folders):
 def suite_style():
     """the laws of the house"""
     case("layers", ["scripts/check-layers"])
-    for path in sorted(glob.glob(os.path.join(TOP, "scripts", "*"))):
+    for path in sorted(p for p in glob.glob(os.path.join(TOP, "scripts", "*")) if os.path.isfile(p)):
         with open(path, "rb") as f:
             shebang = f.readline()
         if shebang.startswith(b"#!/bin/sh") or shebang.startswith(b"#!/bin/bash"):
