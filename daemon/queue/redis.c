@@ -11,6 +11,7 @@
 #include "queue/redis_impl.h"
 
 #define STEADY_US	(5 * USEC_PER_SEC)	/* up so long: a new outage */
+#define GATHER_US	(2 * USEC_PER_MSEC)
 #define MAINTAIN_MIN_US	(100 * USEC_PER_MSEC)
 
 /* ---- up and down ---- */
@@ -58,8 +59,7 @@ redis_conn_ready(struct redis_queue *rq)
 	    !rq->writer.ready)
 		return;
 	rq->state = REDIS_SETTING_UP;
-	redis_load_scripts(rq);
-	rq->mode->setup(rq);
+	redis_load_scripts(rq);		/* goes on to the mode's set-up */
 }
 
 static void
@@ -101,6 +101,7 @@ close_both(struct redis_queue *rq)
 	redis_conn_close(&rq->reader);
 	redis_conn_close(&rq->writer);
 	timer_cancel(rq->loop, &rq->maintain_timer);
+	timer_cancel(rq->loop, &rq->gather_timer);
 	redis_delayed_down(rq);
 	rq->asked_reader = rq->asked_writer = 0;
 }
@@ -194,10 +195,25 @@ pull_task_run(struct task *t)
 	n = MIN(n, rq->count_max);
 	n = (unsigned)MIN((size_t)n, rq->reply_max / 2 / each);
 	n = MAX(n, 1u);
-	/* Many small requests cost more than one that waits a little. */
-	if (n < rq->last_batch / 4 && redis_held(rq) != 0)
+	/* Many small requests cost more than one that waits a little; but
+	   workers may be idle and what runs may take long. */
+	if (n < rq->last_batch / 4 && redis_held(rq) != 0 && !rq->waited) {
+		if (!timer_armed(&rq->gather_timer))
+			timer_arm(rq->loop, &rq->gather_timer, GATHER_US);
 		return;
+	}
+	timer_cancel(rq->loop, &rq->gather_timer);
+	rq->waited = false;
 	rq->mode->pull(rq, n);
+}
+
+static void
+gather_timer_fired(struct timer *t)
+{
+	struct redis_queue *rq = t->owner;
+
+	rq->waited = true;
+	redis_wake(rq);
 }
 
 static void
@@ -292,6 +308,7 @@ redis_init(struct queue *q, struct config *config,
 	    reconnect_timer_fired, rq);
 	timer_init(&rq->maintain_timer, "redis maintain",
 	    maintain_timer_fired, rq);
+	timer_init(&rq->gather_timer, "redis gather", gather_timer_fired, rq);
 	timer_init(&rq->stop_timer, "redis stop", stop_timer_fired, rq);
 	task_init(&rq->fail_task, LOOP_DISPATCH, "redis fail", fail_task_run,
 	    rq);

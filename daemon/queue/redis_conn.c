@@ -145,25 +145,26 @@ must_work(struct redis_queue *rq, const struct resp *reply,
 	(void)handshake_ok(rq, reply);
 }
 
+/* Not being allowed to is no reason to give up; all else is. */
 static void
 may_fail(struct redis_queue *rq, const struct resp *reply,
     struct chunk *chunk, void *arg)
 {
-	(void)rq;
-	(void)reply;
 	(void)chunk;
 	(void)arg;
+	if (!resp_is_error(reply, "NOPERM") && reply != NULL &&
+	    redis_error_is_fatal(reply))
+		(void)handshake_ok(rq, reply);
 }
 
-/* Not being allowed to ask costs a prompt stop only. */
+/* Without it only stopping takes longer. */
 static void
 client_id_came(struct redis_queue *rq, const struct resp *reply,
     struct chunk *chunk, void *arg)
 {
 	struct redis_conn *c = arg;
 
-	(void)rq;
-	(void)chunk;
+	may_fail(rq, reply, chunk, NULL);
 	c->client_id = 0;
 	if (reply != NULL && reply->type == RESP_INTEGER && reply->integer > 0)
 		c->client_id = (uint64_t)reply->integer;

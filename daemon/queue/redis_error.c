@@ -25,6 +25,9 @@ static const struct meaning {
 	    "password for this user: check Username= and PasswordFile=" },
 	{ "NOPERM", "NOPERM", ERROR_AUTH, "the ACL of the user lacks a right "
 	    "(bot-operator.conf(5) lists what is needed)" },
+	{ "ERR The user executing the script", "NOPERM", ERROR_AUTH, "the ACL "
+	    "of the user lacks a right (bot-operator.conf(5) lists what is "
+	    "needed)" },
 	{ "DENIED", "DENIED", ERROR_AUTH, "the server is in protected mode: "
 	    "give it a password, or bind it to another address" },
 	{ "LOADING", "LOADING", ERROR_TRANSIENT,

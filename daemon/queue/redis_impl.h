@@ -194,11 +194,9 @@ void	redis_settle_done(struct redis_queue *);
 redis_reply_fn redis_batch_answered;
 /* To every group of renewals: an array of 1 and 0 in their order. */
 redis_reply_fn redis_extends_answered;
-/* All of them at once, when the reply has another form. */
-void	redis_extends_answer(struct redis_queue *, struct redis_extends *,
-	    bool ours);
-/* Back to those that wait to be sent. */
-void	redis_extends_again(struct redis_queue *, struct redis_extends *);
+/* After an error: they wait to be sent again, or are lost. */
+void	redis_extends_failed(struct redis_queue *, struct redis_extends *,
+	    const struct resp *reply);
 
 static inline enum redis_receipt
 redis_receipt(const struct message *m)
@@ -314,6 +312,8 @@ struct redis_queue {
 	size_t average_bytes;		/* of a message on the wire */
 	struct task pull_task;
 	struct timer maintain_timer;
+	struct timer gather_timer;	/* small requests wait a little */
+	bool waited;
 
 	/* Recovery: our own leftovers first. */
 	bool recovering, recover_busy;
@@ -346,7 +346,6 @@ struct redis_queue {
 	/* Stopping. */
 	bool stopping, leaving;
 	struct timer stop_timer;
-	struct task stop_task;
 
 	/* Deferred answers: redis_dead.c and enqueue while down. */
 	struct list refused;		/* enqueue jobs to be refused */

@@ -26,9 +26,10 @@ static const struct config_key keys[] = {
 	    "Check the server's certificate. Turning it off lets anybody in "
 	    "between read and change everything." },
 	{ "Username", CONFIG_STRING, NULL, NULL, 0, 0, 0,
-	    "The ACL user. Default: the default user. The user needs the "
-	    "commands of the categories @connection, @scripting, @stream, "
-	    "@list, @sortedset, @hash and @set on the keys of the queue." },
+	    "The ACL user. Default: the default user. The user needs +time "
+	    "+@connection +@scripting +@stream +@list +@sortedset +@hash +@set "
+	    "on the keys KEY, {KEY}:* and DeadLetter= (for sidekiq also "
+	    "queues, retry, schedule, dead and queue:*)." },
 	{ "PasswordFile", CONFIG_PATH, NULL, NULL, 0, 0, CONFIG_SECRET_FILE,
 	    "A file with the password, such as %d/redis. Read at each "
 	    "connect." },

@@ -96,12 +96,26 @@ entered(struct redis_queue *rq, const struct resp *reply, struct chunk *chunk,
 	redis_set_up(rq);
 }
 
+static void
+measured(struct redis_queue *rq, const struct resp *reply, struct chunk *chunk,
+    void *arg)
+{
+	(void)chunk;
+	(void)arg;
+	(void)redis_take_ok(rq, reply);
+}
+
 void
 redis_list_setup(struct redis_queue *rq)
 {
 	rq->list_empty = false;
 	rq->reconcile = true;
 	rq->reconciling = false;
+	/* A key of another type is told now, not when something is taken. */
+	redis_begin(&rq->writer, 2);
+	redis_arg_str(&rq->writer, "LLEN");
+	redis_arg_str(&rq->writer, rq->key);
+	redis_end(&rq->writer, measured, NULL, 0);
 	beat(rq, true, entered, NULL);
 }
 
@@ -126,7 +140,7 @@ renewed(struct redis_queue *rq, const struct resp *reply, struct chunk *chunk,
 
 	(void)chunk;
 	if (!redis_reply_ok(rq, reply, "renewing leases")) {
-		redis_extends_again(rq, e);
+		redis_extends_failed(rq, e, reply);
 		return;
 	}
 	(void)still_known(rq, reply);
@@ -161,7 +175,7 @@ seen(struct redis_queue *rq, const struct resp *reply, struct chunk *chunk,
 		return;
 	rq->processing_length = (size_t)resp_at(reply, 1)->integer;
 	held = redis_held_new(rq);
-	if (rq->processing_length > redis_held_count(held) + rq->asked_reader) {
+	if (rq->processing_length > redis_held_count(held)) {
 		rq->reconcile = true;
 		redis_unblock(rq);
 		redis_wake(rq);

@@ -310,6 +310,8 @@ loaded(struct redis_queue *rq, const struct resp *reply, struct chunk *chunk,
 		return;
 	if (reply->type == RESP_STRING && reply->str.n == SHA1_HEX) {
 		memcpy(rq->sha[i], reply->str.p, SHA1_HEX + 1);
+		if (rq->scripts_loading == 0 && rq->state == REDIS_SETTING_UP)
+			rq->mode->setup(rq);
 		return;
 	}
 	if (reply->type == RESP_ERROR)

@@ -343,8 +343,8 @@ redis_extend(struct queue *q, struct message *m, uint64_t lease_us)
 	task_schedule(rq->loop, &rq->batch_task);
 }
 
-void
-redis_extends_again(struct redis_queue *rq, struct redis_extends *e)
+static void
+extends_again(struct redis_queue *rq, struct redis_extends *e)
 {
 	for (size_t i = 0; i < e->count; i++)
 		renewal_add(rq, e->renewal[i]);
@@ -365,10 +365,16 @@ renewal_answer(struct redis_queue *rq, const struct redis_extends *e, size_t i,
 }
 
 void
-redis_extends_answer(struct redis_queue *rq, struct redis_extends *e, bool ours)
+redis_extends_failed(struct redis_queue *rq, struct redis_extends *e,
+    const struct resp *reply)
 {
+	if (reply == NULL || redis_failing(rq) ||
+	    resp_is_error(reply, "NOSCRIPT")) {
+		extends_again(rq, e);
+		return;
+	}
 	for (size_t i = 0; i < e->count; i++)
-		renewal_answer(rq, e, i, ours);
+		renewal_answer(rq, e, i, false);
 	free(e);
 }
 
@@ -380,11 +386,7 @@ redis_extends_answered(struct redis_queue *rq, const struct resp *reply,
 
 	(void)chunk;
 	if (!redis_reply_ok(rq, reply, "renewing leases")) {
-		if (reply == NULL || redis_failing(rq) ||
-		    resp_is_error(reply, "NOSCRIPT"))
-			redis_extends_again(rq, e);
-		else
-			redis_extends_answer(rq, e, false);
+		redis_extends_failed(rq, e, reply);
 		return;
 	}
 	for (size_t i = 0; i < e->count; i++)

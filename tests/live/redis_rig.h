@@ -42,6 +42,9 @@ struct rig {
 	unsigned nheld, delivered, malformed, settled, settle_errors;
 	unsigned ups, downs, extended, lost, backlogs;
 	unsigned window;		/* credit is kept at it, less held */
+	unsigned seen;			/* delivered, as of the last take_one
+					   or settle */
+	size_t others;			/* messages of other rigs */
 	bool auto_ack, stopped;
 	struct backlog backlog;
 	struct error down, settle_error;
@@ -90,8 +93,10 @@ void	rig_stop(struct rig *);
 void	credit(struct rig *, unsigned n);
 void	settle(struct rig *, struct message *, enum settlement_kind,
 	    uint64_t delay_us, unsigned attempt, unsigned crashes);
+/* What the engine does at the end of MaxLease=: no settlement comes. */
+void	drop(struct rig *, struct message *);
 void	acknowledge_all(struct rig *);
-/* Waits for one more than it has; returns it. */
+/* Waits for one that came after the last take_one or settle. */
 struct message *take_one(struct rig *);
 void	settle_and_wait(struct rig *, struct message *, enum settlement_kind,
 	    uint64_t delay_us, unsigned attempt, unsigned crashes);

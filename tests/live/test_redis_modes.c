@@ -284,11 +284,7 @@ test_list_message_dropped_by_the_engine_goes_back(void **state _unused_)
 	r = up_with_lease(LIST, 3, USEC_PER_SEC);
 	wait_for(r, r->nheld == 3);
 	/* The engine forgets one at the end of MaxLease=. */
-	m = r->held[1];
-	r->held[1] = r->held[2];
-	r->nheld--;
-	r->q.nwaiting--;
-	message_free(m);
+	drop(r, r->held[1]);
 	m = take_one(r);
 	assert_true(body_is(m, "m1"));
 	assert_int_equal(r->delivered, 4);
