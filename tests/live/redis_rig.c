@@ -629,3 +629,69 @@ rig_quiet(void)
 	log_tap(quiet, NULL);
 	log_tap_exclusive(true);
 }
+
+/* ---- the one server of a test program ---- */
+
+struct server server;
+
+int
+world_setup(void **state _unused_)
+{
+	if (server_exists())
+		server_start(&server, NULL);
+	return 0;
+}
+
+int
+world_setup_durable(void **state _unused_)
+{
+	if (server_exists())
+		server_start(&server, (const char *const[]){ "--appendonly",
+		    "yes", "--appendfsync", "always", NULL });
+	return 0;
+}
+
+int
+world_teardown(void **state _unused_)
+{
+	if (server.pid != 0)
+		server_stop(&server);
+	return 0;
+}
+
+int
+world_flush(void **state _unused_)
+{
+	if (server.pid != 0)
+		redis_do(&server, "FLUSHALL");
+	return 0;
+}
+
+struct rig *
+up(const char *keys, unsigned window)
+{
+	struct rig *r = rig_new(server.socket, keys);
+
+	rig_start(r);
+	wait_for(r, r->ups == 1);
+	r->window = window;
+	return r;
+}
+
+int64_t
+pending(void)
+{
+	redisReply *reply = redisCommand(server.admin, "XPENDING jobs g");
+	int64_t n = reply->type == REDIS_REPLY_ARRAY ?
+	    reply->element[0]->integer : -1;
+
+	freeReplyObject(reply);
+	return n;
+}
+
+void
+produce(unsigned from, unsigned n)
+{
+	for (unsigned i = from; i < from + n; i++)
+		redis_do(&server, "XADD jobs * body m%u", i);
+}

@@ -131,4 +131,32 @@ void	enqueue(struct rig *, struct enqueueing *, const char *body,
 /* No log lines, unless BOT_TEST_LOG is set. */
 void	rig_quiet(void);
 
+/* ---- the one server of a test program ---- */
+
+extern struct server server;	/* pid 0 where there is no redis-server */
+
+/* Group fixtures: in memory, or with an append-only file. */
+int	world_setup(void **state);
+int	world_setup_durable(void **state);
+int	world_teardown(void **state);
+/* Before each test: empties it. */
+int	world_flush(void **state);
+
+#define NEED_SERVER() \
+	do { \
+		if (server.pid == 0) \
+			skip(); \
+	} while (0)
+
+/* A started queue of these keys; at most window messages are taken. */
+struct rig *up(const char *keys, unsigned window);
+
+/* Mode=stream, Key=jobs, Group=g, Consumer=me */
+#define STREAM	"Mode=stream\nKey=jobs\nGroup=g\nConsumer=me\n"
+#define DELAYED	"{jobs}:bot:g:delayed"
+#define RECORDS	"{jobs}:bot:g:messages"
+
+int64_t	pending(void);
+void	produce(unsigned from, unsigned n);
+
 #endif

@@ -6,73 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 
-static struct server server;
-
-#define KEYS	"Mode=stream\nKey=jobs\nGroup=g\nConsumer=me\n"
-#define DELAYED	"{jobs}:bot:g:delayed"
-#define RECORDS	"{jobs}:bot:g:messages"
-
-static int
-group_setup(void **state _unused_)
-{
-	if (!server_exists())
-		return 0;
-	server_start(&server, (const char *const[]){ "--appendonly", "yes",
-	    "--appendfsync", "always", NULL });
-	return 0;
-}
-
-static int
-group_teardown(void **state _unused_)
-{
-	if (server.pid != 0)
-		server_stop(&server);
-	return 0;
-}
-
-static int
-setup(void **state _unused_)
-{
-	if (server.pid != 0)
-		redis_do(&server, "FLUSHALL");
-	return 0;
-}
-
-#define NEED_SERVER() \
-	do { \
-		if (server.pid == 0) \
-			skip(); \
-	} while (0)
-
-static struct rig *
-up(const char *keys, unsigned window)
-{
-	struct rig *r = rig_new(server.socket, keys);
-
-	rig_start(r);
-	wait_for(r, r->ups == 1);
-	r->window = window;
-	return r;
-}
-
-static int64_t
-pending(void)
-{
-	redisReply *reply = redisCommand(server.admin, "XPENDING jobs g");
-	int64_t n = reply->type == REDIS_REPLY_ARRAY ?
-	    reply->element[0]->integer : -1;
-
-	freeReplyObject(reply);
-	return n;
-}
-
-static void
-produce(unsigned from, unsigned n)
-{
-	for (unsigned i = from; i < from + n; i++)
-		redis_do(&server, "XADD jobs * body m%u", i);
-}
-
 /* ---- connections that break ---- */
 
 static void
@@ -89,7 +22,7 @@ test_reconnects_and_keeps_what_it_holds(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 10);
-	r = up(KEYS, 20);
+	r = up(STREAM, 20);
 	wait_for(r, r->nheld == 10);
 	cut_connections();
 	downs = r->downs;
@@ -116,7 +49,7 @@ settle_through_fault(const char *spec)
 
 	redis_do(&server, "FLUSHALL");
 	produce(0, 8);
-	r = up(KEYS, 8);
+	r = up(STREAM, 8);
 	wait_for(r, r->nheld == 8);
 	r->window = 0;
 	credit(r, 0);
@@ -163,7 +96,7 @@ test_delivery_cut_off_comes_again(void **state _unused_)
 	struct rig *r;
 
 	produce(0, 10);
-	r = up(KEYS, 0);
+	r = up(STREAM, 0);
 	fault_arm("redis.deliver=4:error");
 	r->window = 20;
 	wait_for(r, r->nheld == 10);
@@ -190,7 +123,7 @@ test_survives_a_restart_of_the_server(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 6);
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	wait_for(r, r->nheld == 6);
 	server_kill(&server, SIGKILL);
 	wait_for(r, r->downs == 1);
@@ -223,7 +156,7 @@ test_stop_while_away_answers_all(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 4);
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	wait_for(r, r->nheld == 4);
 	server_kill(&server, SIGKILL);
 	wait_for(r, r->downs == 1);
@@ -243,7 +176,7 @@ test_script_flush_is_survived(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 3);
-	r = up(KEYS, 3);
+	r = up(STREAM, 3);
 	wait_for(r, r->nheld == 3);
 	redis_do(&server, "SCRIPT FLUSH");
 	r->ops->extend(&r->q, r->held[2], 30 * USEC_PER_SEC);
@@ -262,7 +195,7 @@ test_group_that_vanishes_is_made_again(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	r = up(KEYS, 5);
+	r = up(STREAM, 5);
 	for (int i = 0; i < 5; i++)
 		rig_turn(r);
 	redis_do(&server, "XGROUP DESTROY jobs g");
@@ -285,7 +218,7 @@ test_stop_leaves_nothing_behind(void **state _unused_)
 	uint64_t before;
 
 	NEED_SERVER();
-	r = up(KEYS, 5);
+	r = up(STREAM, 5);
 	for (int i = 0; i < 5; i++)
 		rig_turn(r);		/* the reader blocks now */
 	before = clock_monotonic_us();
@@ -296,7 +229,7 @@ test_stop_leaves_nothing_behind(void **state _unused_)
 	assert_int_equal(pending(), 0);
 }
 
-#define T(f)	cmocka_unit_test_setup(f, setup)
+#define T(f)	cmocka_unit_test_setup(f, world_flush)
 
 int
 main(void)
@@ -314,6 +247,7 @@ main(void)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	rig_quiet();
-	return cmocka_run_group_tests_name("redis_faults", tests, group_setup,
-	    group_teardown);
+	return cmocka_run_group_tests_name("redis_faults", tests,
+	    world_setup_durable,
+	    world_teardown);
 }

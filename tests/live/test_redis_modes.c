@@ -6,42 +6,10 @@
 #include <signal.h>
 #include <stdio.h>
 
-static struct server server;
-
 #define LIST	"Mode=list\nKey=jobs\nConsumer=me\n"
 #define OTHER	"Mode=list\nKey=jobs\nConsumer=other\n"
 #define MINE	"{jobs}:bot:processing:me"
 #define SIDEKIQ	"Mode=sidekiq\nKey=mail\nConsumer=me\n"
-
-static int
-group_setup(void **state _unused_)
-{
-	if (server_exists())
-		server_start(&server, NULL);
-	return 0;
-}
-
-static int
-group_teardown(void **state _unused_)
-{
-	if (server.pid != 0)
-		server_stop(&server);
-	return 0;
-}
-
-static int
-setup(void **state _unused_)
-{
-	if (server.pid != 0)
-		redis_do(&server, "FLUSHALL");
-	return 0;
-}
-
-#define NEED_SERVER() \
-	do { \
-		if (server.pid == 0) \
-			skip(); \
-	} while (0)
 
 static struct rig *
 up_with_lease(const char *keys, unsigned window, uint64_t lease_us)
@@ -55,14 +23,8 @@ up_with_lease(const char *keys, unsigned window, uint64_t lease_us)
 	return r;
 }
 
-static struct rig *
-up(const char *keys, unsigned window)
-{
-	return up_with_lease(keys, window, 60 * USEC_PER_SEC);
-}
-
 static void
-produce(const char *push, unsigned n)
+produce_by(const char *push, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		redis_do(&server, "%s jobs m%u", push, i);
@@ -87,7 +49,7 @@ straight(const char *keys, const char *push)
 	struct rig *r;
 
 	redis_do(&server, "FLUSHALL");
-	produce(push, 30);
+	produce_by(push, 30);
 	r = up(keys, 20);
 	wait_for(r, r->nheld == 20);
 	assert_in_order(r, 0, 20);
@@ -152,7 +114,7 @@ test_list_retry_bury_redrive(void **state _unused_)
 	struct walking w;
 
 	NEED_SERVER();
-	produce("LPUSH", 2);
+	produce_by("LPUSH", 2);
 	r = up(LIST, 5);
 	wait_for(r, r->nheld == 2);
 	settle_and_wait(r, r->held[0], SETTLE_RETRY, 200 * USEC_PER_MSEC, 2, 1);
@@ -192,7 +154,7 @@ test_list_release_with_a_history(void **state _unused_)
 	struct message *m;
 
 	NEED_SERVER();
-	produce("LPUSH", 1);
+	produce_by("LPUSH", 1);
 	r = up(LIST, 5);
 	m = take_one(r);
 	settle_and_wait(r, m, SETTLE_RELEASE, 0, 4, 1);
@@ -208,7 +170,7 @@ test_invariant_1_redis_list_crash_and_return(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	produce("LPUSH", 10);
+	produce_by("LPUSH", 10);
 	r = up(LIST, 6);
 	wait_for(r, r->nheld == 6);
 	rig_crash(r);
@@ -228,7 +190,7 @@ test_list_reaper_takes_from_the_dead(void **state _unused_)
 	struct rig *a, *b;
 
 	NEED_SERVER();
-	produce("LPUSH", 10);
+	produce_by("LPUSH", 10);
 	a = up_with_lease(LIST, 6, USEC_PER_SEC);
 	wait_for(a, a->nheld == 6);
 	rig_crash(a);
@@ -248,7 +210,7 @@ test_invariant_5_redis_list_lease_lost(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	produce("LPUSH", 3);
+	produce_by("LPUSH", 3);
 	r = up(LIST, 3);
 	wait_for(r, r->nheld == 3);
 	r->ops->extend(&r->q, r->held[0], 30 * USEC_PER_SEC);
@@ -280,7 +242,7 @@ test_list_message_dropped_by_the_engine_goes_back(void **state _unused_)
 	struct message *m;
 
 	NEED_SERVER();
-	produce("LPUSH", 3);
+	produce_by("LPUSH", 3);
 	r = up_with_lease(LIST, 3, USEC_PER_SEC);
 	wait_for(r, r->nheld == 3);
 	/* The engine forgets one at the end of MaxLease=. */
@@ -392,7 +354,7 @@ test_list_script_flush(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	produce("LPUSH", 2);
+	produce_by("LPUSH", 2);
 	r = up(LIST, 1);
 	wait_for(r, r->nheld == 1);
 	redis_do(&server, "SCRIPT FLUSH");
@@ -585,7 +547,7 @@ test_sidekiq_malformed_and_enqueue(void **state _unused_)
 	rig_free(r);
 }
 
-#define T(f)	cmocka_unit_test_setup(f, setup)
+#define T(f)	cmocka_unit_test_setup(f, world_flush)
 
 int
 main(void)
@@ -612,6 +574,7 @@ main(void)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	rig_quiet();
-	return cmocka_run_group_tests_name("redis_modes", tests, group_setup,
-	    group_teardown);
+	return cmocka_run_group_tests_name("redis_modes", tests,
+	    world_setup,
+	    world_teardown);
 }

@@ -14,40 +14,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-static struct server server;
-
-#define KEYS	"Mode=stream\nKey=jobs\nGroup=g\nConsumer=me\n"
-
-static int
-group_setup(void **state _unused_)
-{
-	if (server_exists())
-		server_start(&server, NULL);
-	return 0;
-}
-
-static int
-group_teardown(void **state _unused_)
-{
-	if (server.pid != 0)
-		server_stop(&server);
-	return 0;
-}
-
-static int
-setup(void **state _unused_)
-{
-	if (server.pid != 0)
-		redis_do(&server, "FLUSHALL");
-	return 0;
-}
-
-#define NEED_SERVER() \
-	do { \
-		if (server.pid == 0) \
-			skip(); \
-	} while (0)
-
 static void
 write_file(const char *path, const char *text)
 {
@@ -78,8 +44,8 @@ named_as(struct rig *r, enum error_class class, const char *code)
 static void
 test_refused_and_no_socket(void **state _unused_)
 {
-	named_as(rig_new("127.0.0.1:1", KEYS), ERROR_TRANSIENT, "ECONNREFUSED");
-	named_as(rig_new("/nonexistent/redis.sock", KEYS), ERROR_TRANSIENT,
+	named_as(rig_new("127.0.0.1:1", STREAM), ERROR_TRANSIENT, "ECONNREFUSED");
+	named_as(rig_new("/nonexistent/redis.sock", STREAM), ERROR_TRANSIENT,
 	    "ENOENT");
 }
 
@@ -91,9 +57,9 @@ test_auth(void **state _unused_)
 
 	NEED_SERVER();
 	snprintf(path, sizeof(path), "%s/password", server.dir);
-	snprintf(keys, sizeof(keys), KEYS "PasswordFile=%s\n", path);
+	snprintf(keys, sizeof(keys), STREAM "PasswordFile=%s\n", path);
 	redis_do(&server, "CONFIG SET requirepass sesame");
-	named_as(rig_new(server.socket, KEYS), ERROR_AUTH, "NOAUTH");
+	named_as(rig_new(server.socket, STREAM), ERROR_AUTH, "NOAUTH");
 	write_file(path, "wrong\n");
 	named_as(rig_new(server.socket, keys), ERROR_AUTH, "WRONGPASS");
 	/* Found without a restart when the file is put right. */
@@ -122,7 +88,7 @@ test_acl(void **state _unused_)
 	NEED_SERVER();
 	snprintf(path, sizeof(path), "%s/acl", server.dir);
 	write_file(path, "pw");
-	snprintf(keys, sizeof(keys), KEYS "Username=bot\nPasswordFile=%s\n",
+	snprintf(keys, sizeof(keys), STREAM "Username=bot\nPasswordFile=%s\n",
 	    path);
 	redis_do(&server, "ACL SETUSER bot on >pw ~jobs* ~{jobs}* +@connection "
 	    "+@scripting +@hash +@sortedset");
@@ -157,7 +123,7 @@ test_wrong_type_names_the_key(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "SET jobs 1");
-	r = rig_new(server.socket, KEYS);
+	r = rig_new(server.socket, STREAM);
 	rig_start(r);
 	wait_for(r, r->downs == 1);
 	assert_string_equal(r->down.code, "WRONGTYPE");
@@ -171,7 +137,7 @@ static void
 test_no_such_database(void **state _unused_)
 {
 	NEED_SERVER();
-	named_as(rig_new(server.socket, KEYS "Database=99\n"), ERROR_REJECTED,
+	named_as(rig_new(server.socket, STREAM "Database=99\n"), ERROR_REJECTED,
 	    "no_database");
 }
 
@@ -182,7 +148,7 @@ test_read_only_replica(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs * body x");
-	r = rig_new(server.socket, KEYS);
+	r = rig_new(server.socket, STREAM);
 	rig_start(r);
 	r->window = 5;
 	wait_for(r, r->nheld == 1);
@@ -204,7 +170,7 @@ test_out_of_memory(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs * body x");
-	r = rig_new(server.socket, KEYS);
+	r = rig_new(server.socket, STREAM);
 	rig_start(r);
 	r->window = 5;
 	wait_for(r, r->nheld == 1);
@@ -227,7 +193,7 @@ test_dead_letter_key_of_another_type(void **state _unused_)
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs * body x");
 	redis_do(&server, "SET jobs:dead 1");
-	r = rig_new(server.socket, KEYS);
+	r = rig_new(server.socket, STREAM);
 	rig_start(r);
 	r->window = 5;
 	wait_for(r, r->nheld == 1);
@@ -250,7 +216,7 @@ test_invariant_3_redis_stalled_server(void **state _unused_)
 	NEED_SERVER();
 	for (int i = 0; i < 10; i++)
 		redis_do(&server, "XADD jobs * body x");
-	r = rig_new(server.socket, KEYS "ResponseTimeout=300ms\n");
+	r = rig_new(server.socket, STREAM "ResponseTimeout=300ms\n");
 	rig_start(r);
 	r->window = 10;
 	wait_for(r, r->nheld == 10);
@@ -314,7 +280,7 @@ test_tls(void **state _unused_)
 	    "--tls-cert-file", cert, "--tls-key-file", key,
 	    "--tls-ca-cert-file", cert, "--tls-auth-clients", "no", NULL });
 	snprintf(address, sizeof(address), "localhost:%s", port);
-	snprintf(keys, sizeof(keys), KEYS "TLS=yes\nTLSCAFile=%s\n", cert);
+	snprintf(keys, sizeof(keys), STREAM "TLS=yes\nTLSCAFile=%s\n", cert);
 	for (int i = 0; i < 500; i++)
 		redis_do(&tls, "XADD jobs * body %d", i);
 	r = rig_new(address, keys);
@@ -326,15 +292,15 @@ test_tls(void **state _unused_)
 	assert_non_null(stream_tls_text(&redis_of(&r->q)->writer.stream));
 	rig_free(r);
 	/* Not signed by anybody we know; and another name. */
-	named_as(rig_new(address, KEYS "TLS=yes\n"), ERROR_AUTH, "tls_verify");
+	named_as(rig_new(address, STREAM "TLS=yes\n"), ERROR_AUTH, "tls_verify");
 	strncat(keys, "TLSServerName=other.example\n",
 	    sizeof(keys) - strlen(keys) - 1);
 	named_as(rig_new(address, keys), ERROR_AUTH, "tls_verify");
-	r = rig_new(address, KEYS "TLS=yes\nTLSVerify=no\n");
+	r = rig_new(address, STREAM "TLS=yes\nTLSVerify=no\n");
 	rig_start(r);
 	wait_for(r, r->ups == 1);
 	rig_free(r);
-	named_as(rig_new(address, KEYS "TLS=yes\nTLSCAFile=/nonexistent\n"),
+	named_as(rig_new(address, STREAM "TLS=yes\nTLSCAFile=/nonexistent\n"),
 	    ERROR_REJECTED, "tls_config");
 	server_stop(&tls);
 	remove_tree(dir);
@@ -456,7 +422,7 @@ scripted(const struct script *s, enum error_class class, const char *code)
 	struct peer p;
 
 	peer_start(&p, s);
-	named_as(rig_new(p.path, KEYS "ResponseTimeout=200ms\nReplyMax=64K\n"),
+	named_as(rig_new(p.path, STREAM "ResponseTimeout=200ms\nReplyMax=64K\n"),
 	    class, code);
 	peer_stop(&p);
 }
@@ -543,7 +509,7 @@ test_peers_that_make_no_sense(void **state _unused_)
 	scripted(&unasked, ERROR_PROTOCOL, "unasked_reply");
 }
 
-#define T(f)	cmocka_unit_test_setup(f, setup)
+#define T(f)	cmocka_unit_test_setup(f, world_flush)
 
 int
 main(void)
@@ -567,6 +533,7 @@ main(void)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	rig_quiet();
-	return cmocka_run_group_tests_name("redis_peer", tests, group_setup,
-	    group_teardown);
+	return cmocka_run_group_tests_name("redis_peer", tests,
+	    world_setup,
+	    world_teardown);
 }

@@ -6,73 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 
-static struct server server;
-
-#define KEYS	"Mode=stream\nKey=jobs\nGroup=g\nConsumer=me\n"
-#define DELAYED	"{jobs}:bot:g:delayed"
-#define RECORDS	"{jobs}:bot:g:messages"
-
-static int
-group_setup(void **state _unused_)
-{
-	if (!server_exists())
-		return 0;
-	server_start(&server, (const char *const[]){ "--appendonly", "yes",
-	    "--appendfsync", "always", NULL });
-	return 0;
-}
-
-static int
-group_teardown(void **state _unused_)
-{
-	if (server.pid != 0)
-		server_stop(&server);
-	return 0;
-}
-
-static int
-setup(void **state _unused_)
-{
-	if (server.pid != 0)
-		redis_do(&server, "FLUSHALL");
-	return 0;
-}
-
-#define NEED_SERVER() \
-	do { \
-		if (server.pid == 0) \
-			skip(); \
-	} while (0)
-
-static struct rig *
-up(const char *keys, unsigned window)
-{
-	struct rig *r = rig_new(server.socket, keys);
-
-	rig_start(r);
-	wait_for(r, r->ups == 1);
-	r->window = window;
-	return r;
-}
-
-static int64_t
-pending(void)
-{
-	redisReply *reply = redisCommand(server.admin, "XPENDING jobs g");
-	int64_t n = reply->type == REDIS_REPLY_ARRAY ?
-	    reply->element[0]->integer : -1;
-
-	freeReplyObject(reply);
-	return n;
-}
-
-static void
-produce(unsigned from, unsigned n)
-{
-	for (unsigned i = from; i < from + n; i++)
-		redis_do(&server, "XADD jobs * body m%u", i);
-}
-
 /* ---- the straight way ---- */
 
 static void
@@ -83,7 +16,7 @@ test_delivers_and_acknowledges(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs 1700000000123-4 kind mail body hello n 7");
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	m = take_one(r);
 	assert_true(body_is(m, "hello"));
 	assert_true(attribute_is(m, "kind", "mail"));
@@ -113,7 +46,7 @@ test_entry_without_body_is_json(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs * a 1 b %b", "x\"\xff", (size_t)3);
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	m = take_one(r);
 	assert_true(body_is(m, "{\"a\":\"1\",\"b\":\"x\\\"\xef\xbf\xbd\"}"));
 	assert_int_equal(m->nattributes, 0);
@@ -140,7 +73,7 @@ test_delete_after_settlement(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 3);
-	r = up(KEYS "Delete=yes\n", 10);
+	r = up(STREAM "Delete=yes\n", 10);
 	wait_for(r, r->nheld == 3);
 	settle(r, r->held[0], SETTLE_ACK, 0, 1, 0);
 	settle(r, r->held[0], SETTLE_BURY, 0, 1, 0);
@@ -160,7 +93,7 @@ test_never_beyond_credit(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 50);
-	r = up(KEYS, 0);
+	r = up(STREAM, 0);
 	credit(r, 7);
 	wait_for(r, r->nheld == 7);
 	for (int i = 0; i < 20; i++)
@@ -184,7 +117,7 @@ test_retry_waits_and_comes_back(void **state _unused_)
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs 1700000000000-1 k v body %b", "a\0b",
 	    (size_t)3);
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	m = take_one(r);
 	before = clock_monotonic_us();
 	settle_and_wait(r, m, SETTLE_RETRY, 300 * USEC_PER_MSEC, 2, 1);
@@ -219,7 +152,7 @@ test_delayed_is_not_held_up_by_a_waiting_reader(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 1);
-	r = up(KEYS, 1);
+	r = up(STREAM, 1);
 	m = take_one(r);
 	before = clock_monotonic_us();
 	settle_and_wait(r, m, SETTLE_RETRY, 400 * USEC_PER_MSEC, 2, 0);
@@ -238,7 +171,7 @@ test_delayed_buried_and_released(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 2);
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	wait_for(r, r->nheld == 2);
 	settle(r, r->held[0], SETTLE_RETRY, 0, 2, 0);
 	settle(r, r->held[0], SETTLE_RETRY, 0, 2, 0);
@@ -265,7 +198,7 @@ test_damaged_record_is_malformed(void **state _unused_)
 	NEED_SERVER();
 	redis_do(&server, "ZADD " DELAYED " 0 x 0 y");
 	redis_do(&server, "HSET " RECORDS " x rubbish");
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	wait_for(r, r->malformed == 1);
 	wait_for(r, r->settled == 1);
 	assert_int_equal(r->settle_errors, 0);
@@ -282,7 +215,7 @@ test_release_is_taken_by_another_at_once(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 5);
-	a = up(KEYS, 10);
+	a = up(STREAM, 10);
 	wait_for(a, a->nheld == 5);
 	rig_free(a);
 	assert_int_equal(pending(), 5);
@@ -303,7 +236,7 @@ test_release_while_running_comes_back(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 1);
-	r = up(KEYS, 1);
+	r = up(STREAM, 1);
 	m = take_one(r);
 	settle_and_wait(r, m, SETTLE_RELEASE, 0, 1, 0);
 	m = take_one(r);
@@ -320,7 +253,7 @@ test_release_with_a_history_keeps_it(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 1);
-	r = up(KEYS, 10);
+	r = up(STREAM, 10);
 	m = take_one(r);
 	settle_and_wait(r, m, SETTLE_RELEASE, 0, 3, 1);
 	m = take_one(r);
@@ -341,7 +274,7 @@ test_invariant_5_redis_leases(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 3);
-	r = up(KEYS, 3);
+	r = up(STREAM, 3);
 	wait_for(r, r->nheld == 3);
 	stolen = r->held[2];
 	redis_do(&server, "XCLAIM jobs g thief 0 %b", stolen->receipt.p,
@@ -378,7 +311,7 @@ test_invariant_5_redis_leases(void **state _unused_)
 static void
 test_reaps_dead_consumers(void **state _unused_)
 {
-	struct rig *r = rig_new(server.socket, KEYS);
+	struct rig *r = rig_new(server.socket, STREAM);
 
 	if (server.pid == 0) {
 		rig_crash(r);
@@ -411,7 +344,7 @@ test_takes_up_its_former_life_at_once(void **state _unused_)
 	redis_do(&server, "XREADGROUP GROUP g me COUNT 20 STREAMS jobs >");
 	/* One of them was trimmed meanwhile. */
 	redis_do(&server, "XTRIM jobs MAXLEN 29");
-	r = up(KEYS, 8);
+	r = up(STREAM, 8);
 	wait_for(r, r->nheld == 8);
 	assert_true(body_is(r->held[0], "m1"));
 	for (unsigned done = 0; done < 29;) {
@@ -432,12 +365,12 @@ test_invariant_1_redis_crash_loses_nothing(void **state _unused_)
 
 	NEED_SERVER();
 	produce(0, 20);
-	r = up(KEYS, 30);
+	r = up(STREAM, 30);
 	wait_for(r, r->nheld == 20);
 	settle(r, r->held[0], SETTLE_RETRY, 0, 2, 0);
 	wait_for(r, r->nheld == 20);
 	rig_crash(r);
-	r = rig_new(server.socket, KEYS);
+	r = rig_new(server.socket, STREAM);
 	r->q.lease_us = USEC_PER_SEC;
 	rig_start(r);
 	r->window = 30;
@@ -465,7 +398,7 @@ test_backlog(void **state _unused_)
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs 1700000000000-0 body old");
 	produce(0, 9);
-	r = up(KEYS, 0);
+	r = up(STREAM, 0);
 	b = probe(r);
 	assert_true(b->waiting_known);
 	assert_int_equal(b->waiting, 10);
@@ -496,7 +429,7 @@ test_enqueue(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	r = up(KEYS, 5);
+	r = up(STREAM, 5);
 	enqueue(r, &e, "work", a, 1);
 	assert_false(error_is_set(&e.err));
 	m = r->nheld != 0 ? r->held[0] : take_one(r);
@@ -523,7 +456,7 @@ test_dead_letters(void **state _unused_)
 	NEED_SERVER();
 	for (unsigned i = 0; i < 25; i++)
 		redis_do(&server, "XADD jobs * body d%u kind mail", i);
-	r = up(KEYS, 25);
+	r = up(STREAM, 25);
 	wait_for(r, r->nheld == 25);
 	while (r->nheld != 0)
 		settle(r, r->held[0], SETTLE_BURY, 0, 5, 1);
@@ -591,7 +524,7 @@ test_large_messages_shrink_the_request(void **state _unused_)
 	memset(big, 'x', 100000);
 	for (int i = 0; i < 40; i++)
 		redis_do(&server, "XADD jobs * body %b", big, (size_t)100000);
-	r = rig_new(server.socket, KEYS "ReplyMax=300K\n");
+	r = rig_new(server.socket, STREAM "ReplyMax=300K\n");
 	r->q.max_bytes = 100;		/* what it would guess from */
 	rig_start(r);
 	r->window = 100;
@@ -607,18 +540,18 @@ test_large_messages_shrink_the_request(void **state _unused_)
 static void
 test_config_is_checked(void **state _unused_)
 {
-	assert_int_equal(config_problem_count(KEYS), 0);
+	assert_int_equal(config_problem_count(STREAM), 0);
 	assert_int_equal(config_problem_count("Mode=stream\n"), 1);
-	assert_int_equal(config_problem_count(KEYS "Username=u\n"), 1);
-	assert_int_equal(config_problem_count(KEYS "TLSCAFile=/x\n"), 1);
-	assert_int_equal(config_problem_count(KEYS
+	assert_int_equal(config_problem_count(STREAM "Username=u\n"), 1);
+	assert_int_equal(config_problem_count(STREAM "TLSCAFile=/x\n"), 1);
+	assert_int_equal(config_problem_count(STREAM
 	    "TLS=yes\nTLSKeyFile=/x\n"), 1);
 	assert_int_equal(config_problem_count(
 	    "Mode=sidekiq\nKey=q\nDeadLetter=d\n"), 1);
 	assert_int_equal(config_problem_count("Mode=streem\nKey=q\n"), 1);
 }
 
-#define T(f)	cmocka_unit_test_setup(f, setup)
+#define T(f)	cmocka_unit_test_setup(f, world_flush)
 
 int
 main(void)
@@ -648,6 +581,7 @@ main(void)
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	rig_quiet();
-	return cmocka_run_group_tests_name("redis_queue", tests, group_setup,
-	    group_teardown);
+	return cmocka_run_group_tests_name("redis_queue", tests,
+	    world_setup_durable,
+	    world_teardown);
 }
