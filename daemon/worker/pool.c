@@ -22,6 +22,7 @@
 #define RETRY_BUSY_MAX_US	(1 * USEC_PER_SEC)	/* it died of a message */
 #define CAUTION_MIN_US		(60 * USEC_PER_SEC)
 #define CAUTION_MAX_US		(3600 * USEC_PER_SEC)
+#define EXPLAIN_MAX		((size_t)120)	/* of stderr, in an error's text */
 #define USELESS_DOWN		3u	/* idle deaths in a row */
 
 #define foreach_worker(w, wp, l) \
@@ -256,10 +257,14 @@ explain(const struct worker_pool *wp, const struct worker *w,
 		snprintf(cause, sizeof(cause), "%.60s", w->error.text);
 		code = "worker_protocol";
 	}
-	/* The end of stderr says it best: as much as fits. */
-	if (tail.n > 120) {
-		tail.p += tail.n - 120;
-		tail.n = 120;
+	/* The end of stderr says it best: the whole lines that fit. */
+	if (tail.n > EXPLAIN_MAX) {
+		const char *end = tail.p + tail.n, *from = end - EXPLAIN_MAX;
+		const char *line = memchr(from, '\n', EXPLAIN_MAX);
+
+		if (line != NULL && line + 1 < end)
+			from = line + 1;
+		tail = (struct slice){ from, (size_t)(end - from) };
 	}
 	error_set(ret, ERROR_TRANSIENT, code, "%.100s: %s%s%.*s",
 	    wp->set->program, cause, tail.n != 0 ? ": " : "", (int)tail.n,
