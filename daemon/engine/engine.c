@@ -216,13 +216,11 @@ queue_destroy(struct queue *q)
 	BUG_ON(q->nwaiting + q->nheld + q->ndelayed + q->nrunning +
 	    q->nsettling != 0);
 	q->type->ops->fini(q);
-	if (q->loop != NULL) {
-		timer_cancel(q->loop, &q->lease_timer);
-		timer_cancel(q->loop, &q->delay_timer);
-		timer_cancel(q->loop, &q->rate_timer);
-		timer_cancel(q->loop, &q->probe_timer);
-		timer_cancel(q->loop, &q->pause_timer);
-	}
+	timer_cancel(q->loop, &q->lease_timer);
+	timer_cancel(q->loop, &q->delay_timer);
+	timer_cancel(q->loop, &q->rate_timer);
+	timer_cancel(q->loop, &q->probe_timer);
+	timer_cancel(q->loop, &q->pause_timer);
 	queue_set_pool(q, NULL);
 	list_remove(&q->engine_link);
 	hash_done(&q->orders);
@@ -377,10 +375,8 @@ engine_free(struct engine *e)
 		queue_destroy(list_entry(l, struct queue, engine_link));
 	while ((l = list_first(&e->pools)) != NULL)
 		pool_destroy(list_entry(l, struct pool, engine_link));
-	if (e->loop != NULL) {
-		task_cancel(&e->dispatch_task);
-		timer_cancel(e->loop, &e->drain_timer);
-	}
+	task_cancel(&e->dispatch_task);
+	timer_cancel(e->loop, &e->drain_timer);
 	config_unref(e->config);
 	free(e);
 }

@@ -211,6 +211,8 @@ timer_arm_sooner(struct loop *l, struct timer *t, uint64_t delay_us)
 void
 timer_cancel(struct loop *l, struct timer *t)
 {
+	if (!timer_armed(t))
+		return;
 	heap_remove(&l->timers, &t->node);
 }
 

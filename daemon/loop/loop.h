@@ -95,7 +95,8 @@ void	timer_arm(struct loop *, struct timer *, uint64_t delay_us);
 void	timer_arm_at(struct loop *, struct timer *, uint64_t due_us);
 /* Arms only if idle or if that makes it fire sooner. */
 void	timer_arm_sooner(struct loop *, struct timer *, uint64_t delay_us);
-void	timer_cancel(struct loop *, struct timer *);	/* no-op when idle */
+/* No-op when idle, also without a loop (an object that never started). */
+void	timer_cancel(struct loop *, struct timer *);
 
 static inline bool
 timer_armed(const struct timer *t)
