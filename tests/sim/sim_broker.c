@@ -148,7 +148,9 @@ put(struct sim_broker *b, char *body, size_t n, const char *key)
 	snprintf(s->name, sizeof(s->name), "m%zu", b->nall);
 	if (key != NULL)
 		snprintf(s->key, sizeof(s->key), "%s", key);
-	b->all = xreallocarray(b->all, b->nall + 1, sizeof(struct sim_message *));
+	if ((b->nall & (b->nall - 1)) == 0)
+		b->all = xreallocarray(b->all, MAX(b->nall * 2, (size_t)1),
+		    sizeof(struct sim_message *));
 	b->all[b->nall++] = s;
 	list_init(&s->link);
 	sim_move(s, SIM_READY, 0);

@@ -139,8 +139,9 @@ note_start(struct sim_workers *w, const struct message *m)
 	struct sim_message *s = sim_message_of(m);
 
 	s->starts++;
-	w->starts = xreallocarray(w->starts, w->nstarts + 1,
-	    sizeof(*w->starts));
+	if ((w->nstarts & (w->nstarts - 1)) == 0)
+		w->starts = xreallocarray(w->starts,
+		    MAX(w->nstarts * 2, (size_t)1), sizeof(*w->starts));
 	w->starts[w->nstarts++] = (struct sim_start){ .what = s,
 		.at_us = clock_monotonic_us(), .attempt = m->attempt };
 	w->running++;
