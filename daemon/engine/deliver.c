@@ -31,9 +31,9 @@ queue_down(struct queue *q, const struct error *err)
 	bool news = q->connected || strcmp(q->error.code, err->code) != 0;
 
 	if (news) {
-		log_error(LOG_QUEUE(q->name), "%s%s (%s); trying again until it "
-		    "works", q->connected ? "connection lost: " : "",
-		    err->text, err->code);
+		log_error(LOG_QUEUE(q->name), "%s: %s (%s); trying again until "
+		    "it works", q->connected ? "connection lost" :
+		    "not connected", err->text, err->code);
 		q->changed_us = clock_monotonic_us();
 	}
 	q->connected = false;

@@ -278,7 +278,7 @@ test_outage_is_named_once_and_ends(void **state)
 	struct queue *q;
 
 	(void)state;
-	rig_expect(r, "cannot connect: the broker went away (sim_down)");
+	rig_expect(r, "not connected: the broker went away (sim_down)");
 	rig_expect(r, "connection lost");
 	sim_go_down(b);
 	rig_start(r);

@@ -233,7 +233,7 @@ begin(uint64_t seed)
 	rig_allow(r, "its lease has ended while it was");
 	rig_allow(r, "could not be settled");
 	rig_allow(r, "connection lost");
-	rig_allow(r, "cannot connect");
+	rig_allow(r, "not connected");
 	rig_allow(r, "no worker can run");
 	rig_allow(r, "DrainTimeout= is over");
 	weather.r = r;
