@@ -1,6 +1,8 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include "base/log.h"
 
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -161,6 +163,39 @@ to_journal(enum log_level level, const struct log_fields *f, const char *file,
 	return r;
 }
 
+/*
+ * A reader that stopped reading must not stop us (invariant 3): what does not
+ * go out at once is lost, counted, and told when there is room again.  poll(2)
+ * promises room for PIPE_BUF bytes.
+ */
+static void
+write_line(struct buffer *line)
+{
+	static unsigned long lost;
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+	char note[64];
+	int n;
+
+	if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0) {
+		lost++;
+		return;
+	}
+	if (lost != 0) {
+		n = snprintf(note, sizeof(note), "<4>%lu log lines were lost: "
+		    "nobody read them\n", lost);
+		lost = 0;
+		(void)!write(STDERR_FILENO, note, (size_t)n);
+		write_line(line);
+		return;
+	}
+	if (buffer_len(line) > PIPE_BUF) {
+		line->end = line->start + PIPE_BUF - 1;
+		buffer_add_char(line, '\n');
+	}
+	/* One write a line, so that lines of several processes do not mix. */
+	(void)!write(STDERR_FILENO, buffer_head(line), buffer_len(line));
+}
+
 static void
 to_stderr(enum log_level level, const struct log_fields *f, const char *text)
 {
@@ -185,8 +220,7 @@ to_stderr(enum log_level level, const struct log_fields *f, const char *text)
 		    f->message.p);
 	buffer_add_str(&b, text);
 	buffer_add_char(&b, '\n');
-	/* One write a line, so that lines of several processes do not mix. */
-	(void)!write(STDERR_FILENO, buffer_head(&b), buffer_len(&b));
+	write_line(&b);
 }
 
 void
