@@ -77,6 +77,8 @@ on_event(struct spool *s, const struct inotify_event *ev)
 	}
 	if (ev->wd == s->wd[SPOOL_ROOT])
 		return on_root(s, ev);
+	if (ev->wd != s->wd[SPOOL_NEW])
+		return true;
 	if ((ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED |
 	    IN_UNMOUNT)) != 0) {
 		spool_lost(s, "new/");
@@ -139,10 +141,43 @@ watch_dir(struct spool *s, int fd, enum spool_dir dir, uint32_t mask)
 	    0 : -ESTALE;
 }
 
+/*
+ * Closing an inotify descriptor waits for the kernel's own housekeeping, 10 to
+ * 20 ms (invariant 3).  So one that is not needed is kept, without watches,
+ * for the next queue that starts.
+ */
+static int spare = -1;
+
+static int
+descriptor_get(void)
+{
+	char old[4096];
+	int fd = spare;
+
+	if (fd < 0)
+		return inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	spare = -1;
+	while (read(fd, old, sizeof(old)) > 0)
+		;
+	return fd;
+}
+
+static void
+descriptor_put(struct spool *s, int fd)
+{
+	if (fd < 0 || spare >= 0) {
+		close_fdp(&fd);
+		return;
+	}
+	(void)inotify_rm_watch(fd, s->wd[SPOOL_ROOT]);
+	(void)inotify_rm_watch(fd, s->wd[SPOOL_NEW]);
+	spare = fd;
+}
+
 int
 spool_watch_start(struct spool *s, struct error *err)
 {
-	int r, fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	int r, fd = descriptor_get();
 
 	r = fd < 0 ? -errno : 0;
 	if (r == 0)
@@ -174,7 +209,7 @@ spool_watch_stop(struct spool *s)
 	int fd = s->watch.fd;
 
 	io_remove(s->loop, &s->watch);
-	close_fdp(&fd);
+	descriptor_put(s, fd);
 	timer_cancel(s->loop, &s->rescan_timer);
 	s->wd[SPOOL_ROOT] = s->wd[SPOOL_NEW] = -1;
 	s->creating = 0;
