@@ -71,7 +71,11 @@ def tap(name, argv, **kw):
     status, out = run(argv, **kw)
     good = bad = skip = 0
     plan = None
+    why = None
     for line in out.splitlines():
+        m = re.match(r"(?:# )?(?:skipped: (.*)|(.*): skipped)$", line.rstrip())
+        if m:                   # cmocka's skip() takes no reason
+            why = m.group(1) or m.group(2)
         m = re.match(r"1\.\.(\d+)", line)
         if m:
             plan = (plan or 0) + int(m.group(1))
@@ -80,8 +84,12 @@ def tap(name, argv, **kw):
             continue
         if "# SKIP" in line:
             skip += 1
-            what, _, why = m.group(2).partition("# SKIP")
-            skipped("%s: %s" % (name, what.strip(" -")), why.strip() or "see its output")
+            what, _, said = m.group(2).partition("# SKIP")
+            if what.strip(" -"):
+                skipped("%s: %s" % (name, what.strip(" -")), said.strip())
+            else:
+                skipped("%s: %s" % (name, said.strip()), why or "no reason given")
+            why = None
         elif m.group(1):
             bad += 1
         else:

@@ -144,8 +144,10 @@ int	world_flush(void **state);
 
 #define NEED_SERVER() \
 	do { \
-		if (server.pid == 0) \
+		if (server.pid == 0) { \
+			print_message("no redis-server: skipped\n"); \
 			skip(); \
+		} \
 	} while (0)
 
 /* A started queue of these keys; at most window messages are taken. */

@@ -84,6 +84,7 @@ test_invariant_1_redis_settlement_cut_off(void **state _unused_)
 	settle_through_fault("redis.settle.after_write=2:error");
 	settle_through_fault("redis.settle.after_write=4:error");
 #else
+	print_message("built without fault injection: skipped\n");
 	skip();
 #endif
 }
@@ -110,6 +111,7 @@ test_delivery_cut_off_comes_again(void **state _unused_)
 	assert_int_equal(redis_int(&server, "ZCARD " DELAYED), 1);
 	rig_free(r);
 #else
+	print_message("built without fault injection: skipped\n");
 	skip();
 #endif
 }

@@ -267,8 +267,10 @@ test_tls(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	if (access("/usr/bin/openssl", X_OK) != 0)
+	if (access("/usr/bin/openssl", X_OK) != 0) {
+		print_message("no openssl(1): skipped\n");
 		skip();
+	}
 	assert_non_null(mkdtemp(dir));
 	make_certificate(dir);
 	snprintf(cert, sizeof(cert), "%s/cert.pem", dir);

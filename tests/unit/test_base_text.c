@@ -288,7 +288,8 @@ test_invariant_7_secrets_stay_out_of_dumps_and_children(void **state)
 	flags_of(secret_bytes(s).p, flags, sizeof(flags));
 	if (flags[0] == '\0') {
 		secret_free(s);
-		skip();		/* a kernel without VmFlags */
+		print_message("a kernel without VmFlags: skipped\n");
+		skip();
 	}
 	assert_non_null(strstr(flags, " dd"));	/* not in core dumps */
 	assert_non_null(strstr(flags, " wf"));	/* wiped on fork */

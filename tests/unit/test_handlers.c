@@ -197,8 +197,10 @@ test_command_memory(void **state)
 	print_message("the shadow memory is beyond any limit: skipped\n");
 	skip();
 #endif
-	if (!have("python3"))
+	if (!have("python3")) {
+		print_message("no python3: skipped\n");
 		skip();
+	}
 	r = rig_new("Command=python3 -\nWorkers=1\nMemoryMax=80M");
 	rig_send(r, "x = bytearray(1 << 20)\n");
 	rig_send(r, "x = [bytearray(b'x' * (1 << 20)) for i in range(500)]\n");
@@ -314,8 +316,10 @@ test_python_timeout_is_raised_inside(void **state)
 	    source_path("scripts/handlers/python"));
 
 	(void)state;
-	if (!have("python3"))
+	if (!have("python3")) {
+		print_message("no python3: skipped\n");
 		skip();
+	}
 	r = rig_new("Exec=python3 -c '%s'\nWorkers=1\nTimeout=300ms", script);
 	r->allowed_warnings = 2;
 	rig_send(r, "x");

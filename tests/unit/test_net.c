@@ -109,8 +109,10 @@ test_tcp6(void **state)
 {
 	struct rig *r = *state;
 
-	if (!have_v6())
+	if (!have_v6()) {
+		print_message("no IPv6 on loopback: skipped\n");
 		skip();
+	}
 	rig_listen(r, "[::1]:0");
 	check_echo(r, &r->listener.bound);
 }
@@ -139,8 +141,10 @@ test_any_v6_leaves_v4_free(void **state)
 	struct address a;
 	struct error err;
 
-	if (!have_v6())
+	if (!have_v6()) {
+		print_message("no IPv6 on loopback: skipped\n");
 		skip();
+	}
 	rig_listen(r, "[::]:0");
 	a = parse("0.0.0.0:0");
 	a.port = r->listener.bound.port;
@@ -256,8 +260,10 @@ test_next_address_when_first_refuses(void **state)
 	struct rig *r = *state;
 	struct address a = parse("x.LocalHost.:1");
 
-	if (!have_v6())
+	if (!have_v6()) {
+		print_message("no IPv6 on loopback: skipped\n");
 		skip();
+	}
 	rig_listen(r, "[::1]:0");	/* 127.0.0.1 is tried first */
 	a.port = r->listener.bound.port;
 	check_echo(r, &a);
@@ -472,8 +478,10 @@ test_next_address_when_first_is_silent(void **state)
 	struct error err;
 	int fd, fds[4], n;
 
-	if (!have_v6())
+	if (!have_v6()) {
+		print_message("no IPv6 on loopback: skipped\n");
 		skip();
+	}
 	fd = raw_listen(0, &a);
 	n = fill_backlog(&a, fds, 4);
 	v6.port = name.port = a.port;
