@@ -121,14 +121,10 @@ settle_retry(struct message *m, unsigned attempt, uint64_t delay_us,
 	};
 	struct queue *q = m->queue;
 
-	/* A key's order outweighs giving the message back for the wait. */
-	if (m->order == NULL &&
-	    (q->type->capabilities & QUEUE_CAN_DELAY) != 0 &&
-	    (q->paused & PAUSED_BY_DRAIN) == 0) {
-		message_settle(m, &s);
-		return;
-	}
-	if ((q->type->capabilities & QUEUE_CAN_DELAY) != 0 && q->stopping) {
+	/* A key's order outweighs giving the message back for the wait, but
+	   for one that leaves. */
+	if ((q->type->capabilities & QUEUE_CAN_DELAY) != 0 &&
+	    (m->order == NULL || q->stopping)) {
 		order_abandon(m);
 		message_settle(m, &s);
 		return;

@@ -108,6 +108,7 @@ exit 0
     assert shown, shown
     dry = d.botctl("dead", "redrive", "jobs", "--all", "--dry-run").stdout
     assert d.queue("jobs")["done"] == 21, dry
+    assert len([f for f in os.listdir(r.path("spool", "dead")) if not f.endswith(".json")]) == 2, dry
     d.botctl("dead", "purge", "jobs", "--all")
     assert not [f for f in os.listdir(r.path("spool", "dead")) if not f.startswith(".")]
 

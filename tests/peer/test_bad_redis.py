@@ -5,7 +5,6 @@ trouble, and nothing is delivered from garbage.
 """
 import os
 import socket
-import ssl
 import sys
 import threading
 
@@ -270,5 +269,4 @@ ResponseTimeout=300ms
 
 
 if __name__ == "__main__":
-    assert ssl
     rig.main(globals())
