@@ -647,6 +647,15 @@ up(const char *keys, unsigned window)
 	return rig_up(rabbit_new(keys), window);
 }
 
+struct rig *
+up_declaring(enum durability kind, const char *more, unsigned window)
+{
+	_cleanup_free_ char *keys = xasprintf(JOBS "Declare=%s\n%s",
+	    kind == QUORUM ? "quorum" : "classic", more);
+
+	return up(keys, window);
+}
+
 size_t
 rabbit_problem_count(const char *keys)
 {
@@ -662,4 +671,76 @@ turn_for(struct rig *r, uint64_t us)
 
 	while (clock_monotonic_us() < until)
 		rig_turn(r);
+}
+
+void
+assert_held(const struct rig *r, const int *numbers)
+{
+	for (unsigned i = 0; numbers[i] >= 0; i++) {
+		char body[16];
+
+		snprintf(body, sizeof(body), "m%d", numbers[i]);
+		if (i >= r->nheld || !body_is(r->held[i], body))
+			fail_msg("%s is not number %u of the %u held", body, i,
+			    r->nheld);
+	}
+}
+
+bool
+attribute_equals(const struct message *m, const char *name, const char *json)
+{
+	const struct attribute *a = message_attribute(m, name);
+	json_t *is, *want;
+	bool equal;
+
+	if (a == NULL || !a->json)
+		return false;
+	is = json_loadb(a->value.p, a->value.n, JSON_DECODE_ANY, NULL);
+	want = json_loads(json, JSON_DECODE_ANY, NULL);
+	assert_non_null(want);
+	equal = is != NULL && json_equal(is, want);
+	if (!equal)
+		print_message("%s is %.*s\n", name, (int)a->value.n,
+		    a->value.p);
+	json_decref(is);
+	json_decref(want);
+	return equal;
+}
+
+json_int_t
+status_number(struct rig *r, const char *name)
+{
+	json_t *status = status_of(r);
+	json_t *value = json_object_get(status, name);
+	json_int_t n = json_integer_value(value);
+
+	if (!json_is_integer(value))
+		fail_msg("the status has no number %s", name);
+	json_decref(status);
+	return n;
+}
+
+const char *
+status_text(struct rig *r, const char *name)
+{
+	static char text[512];
+	json_t *status = status_of(r);
+	json_t *value = json_object_get(status, name);
+
+	if (json_is_string(value))
+		snprintf(text, sizeof(text), "%s", json_string_value(value));
+	else if (json_is_null(value))
+		snprintf(text, sizeof(text), "null");
+	else
+		fail_msg("the status has no text %s", name);
+	json_decref(status);
+	return text;
+}
+
+void
+each_kind(void (*fn)(enum durability))
+{
+	fn(CLASSIC);
+	(void)world_flush(NULL);
+	fn(QUORUM);
 }

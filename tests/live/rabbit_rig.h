@@ -115,16 +115,27 @@ int64_t	got_number(const struct got *, const char *name);
 /* ---- the queue ---- */
 
 #define JOBS		"Name=jobs\n"
-#define DECLARE(kind)	(kind) == QUORUM ? JOBS "Declare=quorum\n" : \
-	    JOBS "Declare=classic\n"
 
 /* keys: the lines of the section beside Type= and Address=. */
 struct rig *rabbit_new(const char *keys);
 struct rig *up(const char *keys, unsigned window);
+/* Declare= of that kind, and more keys ("" for none). */
+struct rig *up_declaring(enum durability, const char *more, unsigned window);
 size_t	rabbit_problem_count(const char *keys);
 /* Cuts its connections; it comes down. */
 void	sever(struct rig *);
 /* Turns for a while in which nothing must happen. */
 void	turn_for(struct rig *, uint64_t us);
+/* The held ones are these, in this order: "mN" for each N; -1 at the end. */
+void	assert_held(const struct rig *, const int *numbers);
+/* A JSON value that equals this one. */
+bool	attribute_equals(const struct message *, const char *name,
+	    const char *json);
+json_int_t status_number(struct rig *, const char *name);
+/* A copy, valid until the next call; "null" when it is that. */
+const char *status_text(struct rig *, const char *name);
+
+/* The same with a classic and with a quorum queue. */
+void	each_kind(void (*)(enum durability));
 
 #endif
