@@ -6,9 +6,14 @@ by pid, and fails the test when a process or an unexpected warning is left.
 
 A test file defines functions named test_*, each taking a Rig, and ends with
 rig.main(globals()).  Output is TAP.  BUILD_DIR names the build tree.
+
+What takes long to start is made once for a file, by shared().
 """
+import base64
 import contextlib
+import glob
 import inspect
+import itertools
 import json
 import os
 import re
@@ -23,6 +28,8 @@ import time
 import traceback
 import urllib.error
 import urllib.request
+
+import amqp
 
 BUILD = os.path.abspath(os.environ.get("BUILD_DIR", "."))
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -57,12 +64,15 @@ class Process:
     """A child with its output in a file."""
 
     def __init__(self, rig, name, argv, env=None, stdin=None, **kw):
+        self.spawn(rig, name, argv, env, stdin, **kw)
+        rig.processes.append(self)
+
+    def spawn(self, rig, name, argv, env=None, stdin=None, **kw):
         self.name = name
-        self.log_path = os.path.join(rig.dir, "%s.%d.log" % (name, len(rig.processes)))
+        self.log_path = os.path.join(rig.dir, "%s.%d.log" % (name, next(rig.numbers)))
         self.log_file = open(self.log_path, "wb")
         self.p = subprocess.Popen(argv, stdin=stdin or subprocess.DEVNULL, stdout=self.log_file,
                                   stderr=subprocess.STDOUT, env=env, cwd=rig.dir, **kw)
-        rig.processes.append(self)
 
     @property
     def pid(self):
@@ -185,6 +195,146 @@ def resp_read(f, nested=False):
     raise RedisError("what is %r" % line)
 
 
+class Rabbit(Process):
+    """A private RabbitMQ node with an epmd of its own, all on loopback.
+
+    It takes 5 to 7 s to start: let the tests of a file share() one, with
+    queues of their own.  tls: also a TLS port, where a client certificate is
+    accepted, and logs in as its common name (EXTERNAL) when the plugin is
+    there.  management: its HTTP API.  config: more lines of rabbitmq.conf.
+    """
+    BIN = os.environ.get("RABBITMQ_BIN", "/usr/lib/rabbitmq/bin")
+
+    @classmethod
+    def needed(cls):
+        """Where epmd is; Skip when anything is missing."""
+        if not os.access(os.path.join(cls.BIN, "rabbitmq-server"), os.X_OK):
+            raise Skip("rabbitmq-server is not installed")
+        epmd = shutil.which("epmd") or next(iter(glob.glob("/usr/lib*/erlang/bin/epmd")), None)
+        if not epmd:
+            raise Skip("epmd of Erlang is not installed")
+        return epmd
+
+    def __init__(self, rig, tls=False, management=False, config=""):
+        epmd = self.needed()
+        self.rig = rig
+        self.dir = tempfile.mkdtemp(prefix="rabbit-", dir=rig.dir)
+        self.node = "bot%d@localhost" % os.getpid() if not rig.processes else \
+            "bot%d-%d@localhost" % (os.getpid(), next(rig.numbers))
+        self.port, dist, epmd_port = free_port(), free_port(), free_port()
+        self.tls_port = free_port() if tls else None
+        self.management_port = free_port() if management else None
+        plugins = ["rabbitmq_management"] if management else []
+        conf = """
+listeners.tcp.1 = 127.0.0.1:%d
+log.console = true
+log.console.level = info
+log.file = false
+collect_statistics_interval = 500
+vm_memory_high_watermark.relative = 0.4
+disk_free_limit.absolute = 1MB
+""" % self.port
+        if tls:
+            cert = rig.certificate()
+            plugins.append("rabbitmq_auth_mechanism_ssl")
+            conf += """
+listeners.ssl.1 = 127.0.0.1:%d
+ssl_options.cacertfile = %s
+ssl_options.certfile = %s
+ssl_options.keyfile = %s
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = EXTERNAL
+ssl_cert_login_from = common_name
+""" % (self.tls_port, cert.ca, cert.cert, cert.key)
+        if management:
+            conf += "management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n" % self.management_port
+        for name, text in (("rabbitmq.conf", conf + config), (".erlang.cookie", "c%d" % os.getpid()),
+                           # How often it looks for consumers that are timed out, and counts quorum queues.
+                           ("advanced.config", "[{rabbit, [{channel_tick_interval, 500}, "
+                            "{quorum_tick_interval, 500}]}].\n"),
+                           ("enabled_plugins", "[%s].\n" % ",".join(plugins))):
+            with open(os.path.join(self.dir, name), "w") as f:
+                f.write(text)
+            os.chmod(os.path.join(self.dir, name), 0o600)
+        loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
+        self.env = {
+            "PATH": os.environ["PATH"], "HOME": self.dir, "LC_ALL": "C.UTF-8",
+            "RUNNING_UNDER_SYSTEMD": "1",       # the script becomes the node: our pid is its pid
+            "RABBITMQ_NODENAME": self.node,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(dist),
+            "RABBITMQ_CONFIG_FILE": os.path.join(self.dir, "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": os.path.join(self.dir, "advanced.config"),
+            "RABBITMQ_MNESIA_BASE": os.path.join(self.dir, "mnesia"),
+            "RABBITMQ_LOG_BASE": os.path.join(self.dir, "log"),
+            "RABBITMQ_PID_FILE": os.path.join(self.dir, "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": os.path.join(self.dir, "enabled_plugins"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": loopback,
+            "RABBITMQ_CTL_ERL_ARGS": loopback,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(epmd_port),
+        }
+        # Ours, and first: the node would leave the one behind that it starts.
+        Process(rig, "epmd", [epmd, "-address", "127.0.0.1", "-port", str(epmd_port)], env=self.env)
+        wait_for("epmd", lambda: accepts(epmd_port))
+        self.start()
+        rig.processes.append(self)
+
+    def start(self):
+        self.spawn(self.rig, "rabbitmq", [os.path.join(self.BIN, "rabbitmq-server")], env=self.env)
+        wait_for("rabbitmq-server", self.ready, 60)
+
+    def ready(self):
+        if not self.alive():
+            raise AssertionError("rabbitmq-server ended:\n" + self.log()[-4000:])
+        return "Server startup complete" in self.log()
+
+    def restarted(self):
+        """The same data and ports in a new process; also when it ended."""
+        self.kill()
+        self.start()
+        return self
+
+    def client(self, **kw):
+        return amqp.Client(self.port, **kw)
+
+    def ctl(self, *args, check=True):
+        """rabbitmqctl; what it prints.  About a second each."""
+        r = subprocess.run([os.path.join(self.BIN, "rabbitmqctl"), "--quiet", *args], env=self.env, cwd=self.dir,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           universal_newlines=True, timeout=60)
+        if check and r.returncode != 0:
+            raise AssertionError("rabbitmqctl %s: %s" % (" ".join(args), r.stdout))
+        return r.stdout
+
+    def user(self, name, password, vhost="/", allowed=".*"):
+        """A user that may do everything to the names that match."""
+        self.ctl("add_user", name, password)
+        self.ctl("set_permissions", "-p", vhost, name, allowed, allowed, allowed)
+
+    def memory_alarm(self, on):
+        """Set, connections that publish are blocked."""
+        self.ctl("set_vm_memory_high_watermark", "0.000001" if on else "0.4")
+
+    def api(self, path, user="guest", password="guest"):
+        """GET of the management API."""
+        request = urllib.request.Request("http://127.0.0.1:%d/api/%s" % (self.management_port, path), headers={
+            "Authorization": "Basic " + base64.b64encode(("%s:%s" % (user, password)).encode()).decode()})
+        with urllib.request.urlopen(request, timeout=DEADLINE) as r:
+            return json.load(r)
+
+
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
 class Certificate:
     """A CA and a certificate for localhost and 127.0.0.1, by openssl(1)."""
 
@@ -192,19 +342,38 @@ class Certificate:
         self.ca = os.path.join(directory, "ca.pem")
         self.cert = os.path.join(directory, "cert.pem")
         self.key = os.path.join(directory, "key.pem")
-        ca_key = os.path.join(directory, "ca-key.pem")
-        csr = os.path.join(directory, "csr.pem")
-        ext = os.path.join(directory, "ext.cnf")
-        with open(ext, "w") as f:
-            f.write("subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n")
+        self.directory = directory
+        self.ca_key = os.path.join(directory, "ca-key.pem")
+        self.run("req", "-x509", *self.EC, "-keyout", self.ca_key, "-out", self.ca, "-days", "2", "-subj",
+                 "/CN=test ca")
+        self.issue(self.cert, self.key, "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n")
 
-        def run(*argv):
-            subprocess.run(("openssl",) + argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        ec = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        run("req", "-x509", *ec, "-keyout", ca_key, "-out", self.ca, "-days", "2", "-subj", "/CN=test ca")
-        run("req", *ec, "-keyout", self.key, "-out", csr, "-subj", "/CN=localhost")
-        run("x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial", "-out", self.cert,
-            "-days", "2", "-extfile", ext)
+    EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+    def run(self, *argv):
+        subprocess.run(("openssl",) + argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def issue(self, cert, key, name, extensions):
+        csr = os.path.join(self.directory, "csr.pem")
+        ext = os.path.join(self.directory, "ext.cnf")
+        with open(ext, "w") as f:
+            f.write(extensions)
+        self.run("req", *self.EC, "-keyout", key, "-out", csr, "-subj", "/CN=" + name)
+        self.run("x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial", "-out", cert,
+                 "-days", "2", "-extfile", ext)
+
+    def client(self, name):
+        """(certificate, key) of a client of that common name."""
+        cert, key = (os.path.join(self.directory, "%s-%s.pem" % (name, x)) for x in ("cert", "key"))
+        if not os.path.exists(cert):
+            self.issue(cert, key, name, "extendedKeyUsage=clientAuth\n")
+        return cert, key
+
+    def client_context(self, name=None):
+        ctx = ssl.create_default_context(cafile=self.ca)
+        if name:
+            ctx.load_cert_chain(*self.client(name))
+        return ctx
 
     def server_context(self):
         ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -299,6 +468,7 @@ class Rig:
     def __init__(self, name):
         self.dir = tempfile.mkdtemp(prefix="bot-%s-" % name)
         self.processes = []
+        self.numbers = itertools.count()
         self.expected = []
         self._certificate = None
 
@@ -307,6 +477,9 @@ class Rig:
 
     def redis(self, **kw):
         return Redis(self, **kw)
+
+    def rabbit(self, **kw):
+        return Rabbit(self, **kw)
 
     def certificate(self):
         if not self._certificate:
@@ -366,6 +539,21 @@ class Rig:
             raise AssertionError("unexpected warnings:\n" + "\n".join(unexpected))
 
 
+class Shared:
+    rig = None
+    made = {}
+
+
+def shared(name, make):
+    """What the tests of a file share: make(rig) at the first call, ended after
+    the last test."""
+    if Shared.rig is None:
+        Shared.rig = Rig("shared")
+    if name not in Shared.made:
+        Shared.made[name] = make(Shared.rig)
+    return Shared.made[name]
+
+
 def main(names):
     """Runs the test_* functions (or those named as arguments), prints TAP."""
     tests = [(n, f) for n, f in names.items() if n.startswith("test_") and callable(f)]
@@ -395,4 +583,6 @@ def main(names):
                 raise
         print("%s # %.2f s" % (line, time.monotonic() - start) if "#" not in line else line)
         sys.stdout.flush()
+    if Shared.rig:
+        Shared.rig.close(False)
     sys.exit(1 if bad else 0)

@@ -14,7 +14,7 @@
 static struct rig *
 up_with_lease(const char *keys, unsigned window, uint64_t lease_us)
 {
-	struct rig *r = rig_new(server.socket, keys);
+	struct rig *r = redis_rig_new(server.socket, keys);
 
 	r->q.lease_us = lease_us;
 	rig_start(r);

@@ -15,28 +15,10 @@
 #include <sys/wait.h>
 
 static void
-write_file(const char *path, const char *text)
+named_as(const char *address, const char *keys, enum error_class class,
+    const char *code)
 {
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	(void)fputs(text, f);
-	assert_int_equal(fclose(f), 0);
-}
-
-/* Comes down with that code, and stops as it should. */
-static void
-named_as(struct rig *r, enum error_class class, const char *code)
-{
-	rig_start(r);
-	r->window = 5;
-	wait_for(r, r->downs >= 2);		/* it goes on trying */
-	if (strcmp(r->down.code, code) != 0)
-		fail_msg("%s instead of %s: %s", r->down.code, code,
-		    r->down.text);
-	assert_int_equal(r->down.class, class);
-	assert_int_equal(r->ups, 0);
-	rig_free(r);
+	rig_named_as(redis_rig_new(address, keys), class, code);
 }
 
 /* ---- a real server that refuses ---- */
@@ -44,8 +26,8 @@ named_as(struct rig *r, enum error_class class, const char *code)
 static void
 test_refused_and_no_socket(void **state _unused_)
 {
-	named_as(rig_new("127.0.0.1:1", STREAM), ERROR_TRANSIENT, "ECONNREFUSED");
-	named_as(rig_new("/nonexistent/redis.sock", STREAM), ERROR_TRANSIENT,
+	named_as("127.0.0.1:1", STREAM, ERROR_TRANSIENT, "ECONNREFUSED");
+	named_as("/nonexistent/redis.sock", STREAM, ERROR_TRANSIENT,
 	    "ENOENT");
 }
 
@@ -59,11 +41,11 @@ test_auth(void **state _unused_)
 	snprintf(path, sizeof(path), "%s/password", server.dir);
 	snprintf(keys, sizeof(keys), STREAM "PasswordFile=%s\n", path);
 	redis_do(&server, "CONFIG SET requirepass sesame");
-	named_as(rig_new(server.socket, STREAM), ERROR_AUTH, "NOAUTH");
+	named_as(server.socket, STREAM, ERROR_AUTH, "NOAUTH");
 	write_file(path, "wrong\n");
-	named_as(rig_new(server.socket, keys), ERROR_AUTH, "WRONGPASS");
+	named_as(server.socket, keys, ERROR_AUTH, "WRONGPASS");
 	/* Found without a restart when the file is put right. */
-	r = rig_new(server.socket, keys);
+	r = redis_rig_new(server.socket, keys);
 	rig_start(r);
 	wait_for(r, r->downs == 1);
 	write_file(path, "sesame\n");
@@ -71,7 +53,7 @@ test_auth(void **state _unused_)
 	assert_null(strstr(r->down.text, "wrong\n"));
 	rig_free(r);
 	(void)unlink(path);
-	r = rig_new(server.socket, keys);
+	r = redis_rig_new(server.socket, keys);
 	rig_start(r);
 	wait_for(r, r->downs == 1);
 	assert_int_equal(r->down.class, ERROR_AUTH);
@@ -92,11 +74,11 @@ test_acl(void **state _unused_)
 	    path);
 	redis_do(&server, "ACL SETUSER bot on >pw ~jobs* ~{jobs}* +@connection "
 	    "+@scripting +@hash +@sortedset");
-	named_as(rig_new(server.socket, keys), ERROR_AUTH, "NOPERM");
+	named_as(server.socket, keys, ERROR_AUTH, "NOPERM");
 	/* A right that only a script lacks is named as well. */
 	redis_do(&server, "ACL SETUSER bot reset on >pw ~jobs* ~{jobs}* +@all "
 	    "-time");
-	r = rig_new(server.socket, keys);
+	r = redis_rig_new(server.socket, keys);
 	rig_start(r);
 	r->window = 5;
 	wait_for(r, strcmp(r->down.code, "NOPERM") == 0);
@@ -106,7 +88,7 @@ test_acl(void **state _unused_)
 	    "+time +@connection +@scripting +@stream +@list +@sortedset "
 	    "+@hash +@set");
 	redis_do(&server, "XADD jobs * body x");
-	r = rig_new(server.socket, keys);
+	r = redis_rig_new(server.socket, keys);
 	rig_start(r);
 	r->window = 5;
 	settle_and_wait(r, take_one(r), SETTLE_RETRY, 0, 2, 0);
@@ -123,13 +105,13 @@ test_wrong_type_names_the_key(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "SET jobs 1");
-	r = rig_new(server.socket, STREAM);
+	r = redis_rig_new(server.socket, STREAM);
 	rig_start(r);
 	wait_for(r, r->downs == 1);
 	assert_string_equal(r->down.code, "WRONGTYPE");
 	assert_non_null(strstr(r->down.text, "jobs"));
 	rig_free(r);
-	named_as(rig_new(server.socket, "Mode=list\nKey=jobs\n"),
+	named_as(server.socket, "Mode=list\nKey=jobs\n",
 	    ERROR_REJECTED, "WRONGTYPE");
 }
 
@@ -137,7 +119,7 @@ static void
 test_no_such_database(void **state _unused_)
 {
 	NEED_SERVER();
-	named_as(rig_new(server.socket, STREAM "Database=99\n"), ERROR_REJECTED,
+	named_as(server.socket, STREAM "Database=99\n", ERROR_REJECTED,
 	    "no_database");
 }
 
@@ -148,7 +130,7 @@ test_read_only_replica(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs * body x");
-	r = rig_new(server.socket, STREAM);
+	r = redis_rig_new(server.socket, STREAM);
 	rig_start(r);
 	r->window = 5;
 	wait_for(r, r->nheld == 1);
@@ -170,7 +152,7 @@ test_out_of_memory(void **state _unused_)
 
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs * body x");
-	r = rig_new(server.socket, STREAM);
+	r = redis_rig_new(server.socket, STREAM);
 	rig_start(r);
 	r->window = 5;
 	wait_for(r, r->nheld == 1);
@@ -193,7 +175,7 @@ test_dead_letter_key_of_another_type(void **state _unused_)
 	NEED_SERVER();
 	redis_do(&server, "XADD jobs * body x");
 	redis_do(&server, "SET jobs:dead 1");
-	r = rig_new(server.socket, STREAM);
+	r = redis_rig_new(server.socket, STREAM);
 	rig_start(r);
 	r->window = 5;
 	wait_for(r, r->nheld == 1);
@@ -216,7 +198,7 @@ test_invariant_3_redis_stalled_server(void **state _unused_)
 	NEED_SERVER();
 	for (int i = 0; i < 10; i++)
 		redis_do(&server, "XADD jobs * body x");
-	r = rig_new(server.socket, STREAM "ResponseTimeout=300ms\n");
+	r = redis_rig_new(server.socket, STREAM "ResponseTimeout=300ms\n");
 	rig_start(r);
 	r->window = 10;
 	wait_for(r, r->nheld == 10);
@@ -285,7 +267,7 @@ test_tls(void **state _unused_)
 	snprintf(keys, sizeof(keys), STREAM "TLS=yes\nTLSCAFile=%s\n", cert);
 	for (int i = 0; i < 500; i++)
 		redis_do(&tls, "XADD jobs * body %d", i);
-	r = rig_new(address, keys);
+	r = redis_rig_new(address, keys);
 	r->auto_ack = true;
 	rig_start(r);
 	r->window = 200;
@@ -294,15 +276,15 @@ test_tls(void **state _unused_)
 	assert_non_null(stream_tls_text(&redis_of(&r->q)->writer.stream));
 	rig_free(r);
 	/* Not signed by anybody we know; and another name. */
-	named_as(rig_new(address, STREAM "TLS=yes\n"), ERROR_AUTH, "tls_verify");
+	named_as(address, STREAM "TLS=yes\n", ERROR_AUTH, "tls_verify");
 	strncat(keys, "TLSServerName=other.example\n",
 	    sizeof(keys) - strlen(keys) - 1);
-	named_as(rig_new(address, keys), ERROR_AUTH, "tls_verify");
-	r = rig_new(address, STREAM "TLS=yes\nTLSVerify=no\n");
+	named_as(address, keys, ERROR_AUTH, "tls_verify");
+	r = redis_rig_new(address, STREAM "TLS=yes\nTLSVerify=no\n");
 	rig_start(r);
 	wait_for(r, r->ups == 1);
 	rig_free(r);
-	named_as(rig_new(address, STREAM "TLS=yes\nTLSCAFile=/nonexistent\n"),
+	named_as(address, STREAM "TLS=yes\nTLSCAFile=/nonexistent\n",
 	    ERROR_REJECTED, "tls_config");
 	server_stop(&tls);
 	remove_tree(dir);
@@ -424,7 +406,7 @@ scripted(const struct script *s, enum error_class class, const char *code)
 	struct peer p;
 
 	peer_start(&p, s);
-	named_as(rig_new(p.path, STREAM "ResponseTimeout=200ms\nReplyMax=64K\n"),
+	named_as(p.path, STREAM "ResponseTimeout=200ms\nReplyMax=64K\n",
 	    class, code);
 	peer_stop(&p);
 }

@@ -311,7 +311,7 @@ test_invariant_5_redis_leases(void **state _unused_)
 static void
 test_reaps_dead_consumers(void **state _unused_)
 {
-	struct rig *r = rig_new(server.socket, STREAM);
+	struct rig *r = redis_rig_new(server.socket, STREAM);
 
 	if (server.pid == 0) {
 		rig_crash(r);
@@ -370,7 +370,7 @@ test_invariant_1_redis_crash_loses_nothing(void **state _unused_)
 	settle(r, r->held[0], SETTLE_RETRY, 0, 2, 0);
 	wait_for(r, r->nheld == 20);
 	rig_crash(r);
-	r = rig_new(server.socket, STREAM);
+	r = redis_rig_new(server.socket, STREAM);
 	r->q.lease_us = USEC_PER_SEC;
 	rig_start(r);
 	r->window = 30;
@@ -524,7 +524,7 @@ test_large_messages_shrink_the_request(void **state _unused_)
 	memset(big, 'x', 100000);
 	for (int i = 0; i < 40; i++)
 		redis_do(&server, "XADD jobs * body %b", big, (size_t)100000);
-	r = rig_new(server.socket, STREAM "ReplyMax=300K\n");
+	r = redis_rig_new(server.socket, STREAM "ReplyMax=300K\n");
 	r->q.max_bytes = 100;		/* what it would guess from */
 	rig_start(r);
 	r->window = 100;
@@ -540,15 +540,15 @@ test_large_messages_shrink_the_request(void **state _unused_)
 static void
 test_config_is_checked(void **state _unused_)
 {
-	assert_int_equal(config_problem_count(STREAM), 0);
-	assert_int_equal(config_problem_count("Mode=stream\n"), 1);
-	assert_int_equal(config_problem_count(STREAM "Username=u\n"), 1);
-	assert_int_equal(config_problem_count(STREAM "TLSCAFile=/x\n"), 1);
-	assert_int_equal(config_problem_count(STREAM
+	assert_int_equal(redis_problem_count(STREAM), 0);
+	assert_int_equal(redis_problem_count("Mode=stream\n"), 1);
+	assert_int_equal(redis_problem_count(STREAM "Username=u\n"), 1);
+	assert_int_equal(redis_problem_count(STREAM "TLSCAFile=/x\n"), 1);
+	assert_int_equal(redis_problem_count(STREAM
 	    "TLS=yes\nTLSKeyFile=/x\n"), 1);
-	assert_int_equal(config_problem_count(
+	assert_int_equal(redis_problem_count(
 	    "Mode=sidekiq\nKey=q\nDeadLetter=d\n"), 1);
-	assert_int_equal(config_problem_count("Mode=streem\nKey=q\n"), 1);
+	assert_int_equal(redis_problem_count("Mode=streem\nKey=q\n"), 1);
 }
 
 #define T(f)	cmocka_unit_test_setup(f, world_flush)

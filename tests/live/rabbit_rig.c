@@ -1,0 +1,746 @@
+#include "rabbit_rig.h"
+
+#include <arpa/inet.h>
+#include <amqp_tcp_socket.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define BIN		"/usr/lib/rabbitmq/bin/"
+#define START_US	(60 * USEC_PER_SEC)
+#define ENV_MAX		24
+
+struct server server;
+
+/* ---- the server ---- */
+
+static const char *
+epmd_path(void)
+{
+	static const char *const paths[] = { "/usr/bin/epmd",
+	    "/usr/lib64/erlang/bin/epmd", "/usr/lib/erlang/bin/epmd" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		if (access(paths[i], X_OK) == 0)
+			return paths[i];
+	return NULL;
+}
+
+bool
+server_exists(void)
+{
+	return access(BIN "rabbitmq-server", X_OK) == 0 && epmd_path() != NULL;
+}
+
+static void
+write_in_dir(const char *name, const char *text)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", server.dir, name);
+
+	write_file(path, text);
+	assert_int_equal(chmod(path, 0600), 0);
+}
+
+static void
+environment(char *env[ENV_MAX + 1])
+{
+	const struct server *s = &server;
+	size_t n = 0;
+
+#define LOOPBACK	"-kernel inet_dist_use_interface {127,0,0,1}"
+	env[n++] = xasprintf("PATH=%s", getenv("PATH"));
+	env[n++] = xasprintf("HOME=%s", s->dir);
+	env[n++] = xstrdup("LC_ALL=C.UTF-8");
+	/* The script becomes the node, so that our pid is the node's. */
+	env[n++] = xstrdup("RUNNING_UNDER_SYSTEMD=1");
+	env[n++] = xasprintf("RABBITMQ_NODENAME=bot-c%d@localhost",
+	    (int)getpid());
+	env[n++] = xasprintf("RABBITMQ_NODE_PORT=%u", s->port);
+	env[n++] = xasprintf("RABBITMQ_DIST_PORT=%u", s->dist_port);
+	env[n++] = xasprintf("RABBITMQ_CONFIG_FILE=%s/rabbitmq.conf", s->dir);
+	env[n++] = xasprintf("RABBITMQ_ADVANCED_CONFIG_FILE=%s/advanced.config",
+	    s->dir);
+	env[n++] = xasprintf("RABBITMQ_MNESIA_BASE=%s/mnesia", s->dir);
+	env[n++] = xasprintf("RABBITMQ_LOG_BASE=%s/log", s->dir);
+	env[n++] = xasprintf("RABBITMQ_PID_FILE=%s/pid", s->dir);
+	env[n++] = xasprintf("RABBITMQ_ENABLED_PLUGINS_FILE=%s/enabled_plugins",
+	    s->dir);
+	env[n++] = xstrdup("RABBITMQ_CONF_ENV_FILE=/dev/null");
+	env[n++] = xstrdup("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=" LOOPBACK);
+	env[n++] = xstrdup("RABBITMQ_CTL_ERL_ARGS=" LOOPBACK);
+	env[n++] = xstrdup("ERL_EPMD_ADDRESS=127.0.0.1");
+	env[n++] = xasprintf("ERL_EPMD_PORT=%u", s->epmd_port);
+	assert_true(n < ENV_MAX);
+	env[n] = NULL;
+}
+
+/* Its output goes into a file of the server's directory. */
+static pid_t
+spawn(const char *const *argv, const char *output)
+{
+	_cleanup_free_ char *path = xasprintf("%s/%s", server.dir, output);
+	char *env[ENV_MAX + 1];
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+
+	environment(env);
+	assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
+	(void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null",
+	    O_RDONLY, 0);
+	(void)posix_spawn_file_actions_addopen(&actions, 1, path,
+	    O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	(void)posix_spawn_file_actions_adddup2(&actions, 1, 2);
+	(void)posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+	assert_int_equal(posix_spawn(&pid, argv[0], &actions, NULL,
+	    (char *const *)(uintptr_t)argv, env), 0);
+	(void)posix_spawn_file_actions_destroy(&actions);
+	for (size_t i = 0; env[i] != NULL; i++)
+		free(env[i]);
+	return pid;
+}
+
+static void
+admin_close(void)
+{
+	if (server.admin != NULL)
+		(void)amqp_destroy_connection(server.admin);
+	server.admin = NULL;
+}
+
+static bool
+admin_connect(void)
+{
+	amqp_connection_state_t c;
+	amqp_socket_t *socket;
+
+	admin_close();
+	server.admin = c = amqp_new_connection();
+	server.published = 0;
+	socket = amqp_tcp_socket_new(c);
+	if (amqp_socket_open_noblock(socket, "127.0.0.1", (int)server.port,
+	    &(struct timeval){ 5, 0 }) != AMQP_STATUS_OK ||
+	    amqp_set_rpc_timeout(c, &(struct timeval){ 20, 0 }) != 0 ||
+	    amqp_login(c, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest",
+	    "guest").reply_type != AMQP_RESPONSE_NORMAL)
+		return false;
+	return amqp_channel_open(c, 1) != NULL &&
+	    amqp_confirm_select(c, 1) != NULL &&
+	    amqp_channel_open(c, 2) != NULL;
+}
+
+void
+server_again(void)
+{
+	const char *const argv[] = { BIN "rabbitmq-server", NULL };
+	uint64_t give_up = clock_monotonic_us() + START_US;
+
+	server.pid = spawn(argv, "server.log");
+	while (!admin_connect()) {
+		if (clock_monotonic_us() > give_up ||
+		    waitpid(server.pid, NULL, WNOHANG) != 0)
+			fail_msg("rabbitmq-server does not start: %s",
+			    server.dir);
+		(void)poll(NULL, 0, 50);
+	}
+}
+
+void
+server_kill(int signo)
+{
+	if (server.pid == 0)
+		return;
+	admin_close();
+	(void)kill(server.pid, signo);
+	(void)waitpid(server.pid, NULL, 0);
+	server.pid = 0;
+}
+
+int
+world_setup(void **state _unused_)
+{
+	_cleanup_free_ char *conf = NULL, *port = NULL;
+
+	if (!server_exists())
+		return 0;
+	memset(&server, 0, sizeof(server));
+	snprintf(server.dir, sizeof(server.dir), "/tmp/bot-rabbit-XXXXXX");
+	assert_non_null(mkdtemp(server.dir));
+	server.port = free_port();
+	server.dist_port = free_port();
+	server.epmd_port = free_port();
+	conf = xasprintf("listeners.tcp.1 = 127.0.0.1:%u\nlog.console = true\n"
+	    "log.file = false\ndisk_free_limit.absolute = 1MB\n", server.port);
+	write_in_dir("rabbitmq.conf", conf);
+	/* Consumers that are timed out, counts of quorum queues. */
+	write_in_dir("advanced.config", "[{rabbit, [{channel_tick_interval, "
+	    "500}, {quorum_tick_interval, 500}]}].\n");
+	write_in_dir("enabled_plugins", "[].\n");
+	write_in_dir(".erlang.cookie", "botc");
+	/* Ours, and first: the node would leave the one that it starts. */
+	port = xasprintf("%u", server.epmd_port);
+	server.epmd = spawn((const char *const[]){ epmd_path(), "-address",
+	    "127.0.0.1", "-port", port, NULL }, "epmd.log");
+	server_again();
+	return 0;
+}
+
+int
+world_teardown(void **state _unused_)
+{
+	if (server.epmd == 0)
+		return 0;
+	server_kill(SIGKILL);
+	(void)kill(server.epmd, SIGKILL);
+	(void)waitpid(server.epmd, NULL, 0);
+	remove_tree(server.dir);
+	return 0;
+}
+
+static void
+ctl(const char *const *argv, const char *output)
+{
+	int status = -1;
+
+	assert_int_equal(waitpid(spawn(argv, output), &status, 0) < 0, 0);
+	if (status != 0)
+		fail_msg("rabbitmqctl %s: status %d (%s/%s)", argv[2], status,
+		    server.dir, output);
+}
+
+void
+server_ctl(const char *word, ...)
+{
+	const char *argv[16] = { BIN "rabbitmqctl", "--quiet" };
+	size_t n = 2;
+	va_list ap;
+
+	va_start(ap, word);
+	for (; word != NULL && n < 15; word = va_arg(ap, const char *))
+		argv[n++] = word;
+	va_end(ap);
+	argv[n] = NULL;
+	ctl(argv, "ctl.log");
+}
+
+void
+server_memory_alarm(bool on)
+{
+	server_ctl("set_vm_memory_high_watermark", on ? "0.000001" : "0.4",
+	    NULL);
+}
+
+/* ---- what the test does at the broker ---- */
+
+static const char *
+reply_text(amqp_rpc_reply_t r)
+{
+	static char text[512];
+
+	if (r.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
+		return amqp_error_string2(r.library_error);
+	if (r.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
+	    r.reply.id == AMQP_CHANNEL_CLOSE_METHOD) {
+		const amqp_channel_close_t *m = r.reply.decoded;
+
+		snprintf(text, sizeof(text), "%u %.*s", m->reply_code,
+		    (int)m->reply_text.len, (const char *)m->reply_text.bytes);
+		return text;
+	}
+	return "the connection is closed";
+}
+
+static void
+admin_ok(const char *what)
+{
+	amqp_rpc_reply_t r = amqp_get_rpc_reply(server.admin);
+
+	if (r.reply_type != AMQP_RESPONSE_NORMAL)
+		fail_msg("%s: %s", what, reply_text(r));
+}
+
+void
+declare_with(const char *queue, amqp_table_t arguments)
+{
+	(void)amqp_queue_declare(server.admin, 1, BYTES(queue), 0, 1, 0, 0,
+	    arguments);
+	admin_ok(queue);
+}
+
+void
+declare(const char *queue, enum durability kind)
+{
+	amqp_table_entry_t quorum[] = { TEXT("x-queue-type", "quorum") };
+
+	declare_with(queue, kind == QUORUM ? TABLE(quorum) : amqp_empty_table);
+}
+
+void
+declare_delay(const char *queue, enum durability kind, int64_t ttl_ms,
+    const char *then)
+{
+	amqp_table_entry_t entries[] = {
+		NUMBER("x-message-ttl", ttl_ms),
+		TEXT("x-dead-letter-exchange", ""),
+		TEXT("x-dead-letter-routing-key", ""),
+		TEXT("x-queue-type", "quorum"),
+		TEXT("x-dead-letter-strategy", "at-least-once"),
+		TEXT("x-overflow", "reject-publish"),
+	};
+
+	entries[2].value.value.bytes = BYTES(then);
+	declare_with(queue, (amqp_table_t){ kind == QUORUM ? 6 : 3, entries });
+}
+
+void
+bind_exchange(const char *exchange, const char *queue, const char *key)
+{
+	(void)amqp_exchange_declare(server.admin, 1, BYTES(exchange),
+	    BYTES("direct"), 0, 1, 0, 0, amqp_empty_table);
+	admin_ok(exchange);
+	(void)amqp_queue_bind(server.admin, 1, BYTES(queue), BYTES(exchange),
+	    BYTES(key), amqp_empty_table);
+	admin_ok(key);
+}
+
+void
+delete_queue(const char *queue)
+{
+	(void)amqp_queue_delete(server.admin, 1, BYTES(queue), 0, 0);
+	admin_ok(queue);
+}
+
+uint32_t
+purge(const char *queue)
+{
+	amqp_queue_purge_ok_t *ok = amqp_queue_purge(server.admin, 1,
+	    BYTES(queue));
+
+	admin_ok(queue);
+	return ok->message_count;
+}
+
+/* False when there is no such queue; on channel 2, which that closes. */
+static bool
+look(const char *queue, int64_t *ret_ready, int64_t *ret_consumers)
+{
+	amqp_queue_declare_ok_t *ok = amqp_queue_declare(server.admin, 2,
+	    BYTES(queue), 1, 0, 0, 0, amqp_empty_table);
+	amqp_rpc_reply_t r = amqp_get_rpc_reply(server.admin);
+	amqp_channel_close_ok_t close_ok = { 0 };
+
+	if (ok != NULL) {
+		*ret_ready = ok->message_count;
+		*ret_consumers = ok->consumer_count;
+		return true;
+	}
+	if (r.reply_type != AMQP_RESPONSE_SERVER_EXCEPTION ||
+	    r.reply.id != AMQP_CHANNEL_CLOSE_METHOD ||
+	    ((amqp_channel_close_t *)r.reply.decoded)->reply_code !=
+	    AMQP_NOT_FOUND)
+		fail_msg("%s: %s", queue, reply_text(r));
+	assert_int_equal(amqp_send_method(server.admin, 2,
+	    AMQP_CHANNEL_CLOSE_OK_METHOD, &close_ok), 0);
+	(void)amqp_channel_open(server.admin, 2);
+	admin_ok("channel.open");
+	return false;
+}
+
+int64_t
+count(const char *queue)
+{
+	int64_t ready, n;
+
+	return look(queue, &ready, &n) ? ready : -1;
+}
+
+void
+wait_count(const char *queue, int64_t n)
+{
+	uint64_t give_up = clock_monotonic_us() + DEADLINE_US;
+	int64_t now;
+
+	while ((now = count(queue)) != n) {
+		if (clock_monotonic_us() > give_up)
+			fail_msg("%s has %" PRId64 " messages, not %" PRId64,
+			    queue, now, n);
+		(void)poll(NULL, 0, 10);
+	}
+}
+
+int64_t
+consumers(const char *queue)
+{
+	int64_t ready, n;
+
+	return look(queue, &ready, &n) ? n : -1;
+}
+
+int64_t
+unacknowledged(const char *queue)
+{
+	const char *const argv[] = { BIN "rabbitmqctl", "--quiet",
+	    "--no-table-headers", "list_queues", "name",
+	    "messages_unacknowledged", NULL };
+	_cleanup_free_ char *path = xasprintf("%s/queues.log", server.dir);
+	char name[256];
+	int64_t n, found = -1;
+	FILE *f;
+
+	ctl(argv, "queues.log");
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fscanf(f, "%255s %" SCNd64, name, &n) == 2)
+		if (strcmp(name, queue) == 0)
+			found = n;
+	(void)fclose(f);
+	return found;
+}
+
+/* Of the last message that was sent. */
+static void
+wait_confirmed(const char *key)
+{
+	amqp_frame_t frame;
+	uint64_t confirmed = 0;
+
+	while (confirmed < server.published) {
+		assert_int_equal(amqp_simple_wait_frame_noblock(server.admin,
+		    &frame, &(struct timeval){ 20, 0 }), AMQP_STATUS_OK);
+		if (frame.frame_type != AMQP_FRAME_METHOD)
+			continue;
+		if (frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
+			fail_msg("%s: not taken by the broker", key);
+		confirmed = ((amqp_basic_ack_t *)
+		    frame.payload.method.decoded)->delivery_tag;
+	}
+	amqp_maybe_release_buffers(server.admin);
+}
+
+static void
+send_unconfirmed(const struct sending *s)
+{
+	amqp_basic_properties_t p = s->properties;
+
+	if ((p._flags & AMQP_BASIC_DELIVERY_MODE_FLAG) == 0) {
+		p._flags |= AMQP_BASIC_DELIVERY_MODE_FLAG;
+		p.delivery_mode = 2;
+	}
+	assert_int_equal(amqp_basic_publish(server.admin, 1,
+	    BYTES(s->exchange != NULL ? s->exchange : ""), BYTES(s->key), 1, 0,
+	    &p, (amqp_bytes_t){ s->body.n, (void *)(uintptr_t)s->body.p }),
+	    AMQP_STATUS_OK);
+	server.published++;
+}
+
+void
+publish_as(const struct sending *s)
+{
+	send_unconfirmed(s);
+	wait_confirmed(s->key);
+}
+
+void
+publish(const char *queue, const char *body)
+{
+	publish_as(&(struct sending){ .key = queue, .body = slice_of(body) });
+}
+
+void
+produce(unsigned from, unsigned n)
+{
+	for (unsigned i = from; i < from + n; i++) {
+		char body[16];
+
+		snprintf(body, sizeof(body), "m%u", i);
+		send_unconfirmed(&(struct sending){ .key = "jobs",
+		    .body = slice_of(body) });
+	}
+	wait_confirmed("jobs");
+}
+
+static void
+copy_bytes(char *to, size_t size, amqp_bytes_t from)
+{
+	snprintf(to, size, "%.*s", (int)from.len,
+	    from.len != 0 ? (const char *)from.bytes : "");
+}
+
+bool
+get(const char *queue, struct got *g)
+{
+	amqp_rpc_reply_t r = amqp_basic_get(server.admin, 1, BYTES(queue), 1);
+	const amqp_basic_get_ok_t *ok = r.reply.decoded;
+
+	memset(g, 0, sizeof(*g));
+	if (r.reply_type != AMQP_RESPONSE_NORMAL)
+		fail_msg("basic.get %s: %s", queue, reply_text(r));
+	if (r.reply.id != AMQP_BASIC_GET_OK_METHOD)
+		return false;
+	g->there = true;
+	g->redelivered = ok->redelivered != 0;
+	copy_bytes(g->exchange, sizeof(g->exchange), ok->exchange);
+	copy_bytes(g->key, sizeof(g->key), ok->routing_key);
+	r = amqp_read_message(server.admin, 1, &g->message, 0);
+	if (r.reply_type != AMQP_RESPONSE_NORMAL)
+		fail_msg("the message of %s: %s", queue, reply_text(r));
+	return true;
+}
+
+void
+got_done(struct got *g)
+{
+	if (g->there)
+		amqp_destroy_message(&g->message);
+	g->there = false;
+}
+
+static bool
+bytes_are(amqp_bytes_t b, const char *text)
+{
+	return b.len == strlen(text) && memcmp(b.bytes, text, b.len) == 0;
+}
+
+bool
+got_body_is(const struct got *g, const char *text)
+{
+	return g->there && bytes_are(g->message.body, text);
+}
+
+const amqp_field_value_t *
+got_header(const struct got *g, const char *name)
+{
+	const amqp_basic_properties_t *p = &g->message.properties;
+
+	if (!g->there || (p->_flags & AMQP_BASIC_HEADERS_FLAG) == 0)
+		return NULL;
+	for (int i = 0; i < p->headers.num_entries; i++)
+		if (bytes_are(p->headers.entries[i].key, name))
+			return &p->headers.entries[i].value;
+	return NULL;
+}
+
+bool
+got_text_is(const struct got *g, const char *name, const char *value)
+{
+	const amqp_field_value_t *v = got_header(g, name);
+
+	return v != NULL && v->kind == AMQP_FIELD_KIND_UTF8 &&
+	    bytes_are(v->value.bytes, value);
+}
+
+int64_t
+got_number(const struct got *g, const char *name)
+{
+	const amqp_field_value_t *v = got_header(g, name);
+
+	switch (v != NULL ? v->kind : 0) {
+	case AMQP_FIELD_KIND_I8: return v->value.i8;
+	case AMQP_FIELD_KIND_U8: return v->value.u8;
+	case AMQP_FIELD_KIND_I16: return v->value.i16;
+	case AMQP_FIELD_KIND_U16: return v->value.u16;
+	case AMQP_FIELD_KIND_I32: return v->value.i32;
+	case AMQP_FIELD_KIND_U32: return v->value.u32;
+	case AMQP_FIELD_KIND_I64: return v->value.i64;
+	case AMQP_FIELD_KIND_TIMESTAMP: return (int64_t)v->value.u64;
+	default: return -1;
+	}
+}
+
+int
+world_flush(void **state _unused_)
+{
+	static const char *const names[] = { "jobs", "jobs.dead", "copies",
+	    "other", "other.dead" };
+	static const char *const spans[] = { "100ms", "150ms", "200ms",
+	    "300ms", "500ms", "700ms", "1s", "2s", "3s", "5s", "10s", "20s",
+	    "30s", "1min", "2min", "5min" };
+
+	if (server.pid == 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		delete_queue(names[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(spans); i++) {
+		_cleanup_free_ char *name = xasprintf("jobs.bot-delay.%s",
+		    spans[i]);
+
+		delete_queue(name);
+	}
+	return 0;
+}
+
+/* ---- the queue ---- */
+
+/* Ends our side of every connection to the server but the test's own. */
+static void
+shut_sockets(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	const struct dirent *e;
+
+	assert_non_null(d);
+	while ((e = readdir(d)) != NULL) {
+		struct sockaddr_in in = { 0 };
+		socklen_t len = sizeof(in);
+		int fd = atoi(e->d_name);
+
+		if (e->d_name[0] == '.' || (server.admin != NULL &&
+		    fd == amqp_get_sockfd(server.admin)))
+			continue;
+		if (getpeername(fd, (struct sockaddr *)&in, &len) == 0 &&
+		    in.sin_family == AF_INET &&
+		    ntohs(in.sin_port) == server.port)
+			(void)shutdown(fd, SHUT_RDWR);
+	}
+	(void)closedir(d);
+}
+
+void
+sever(struct rig *r)
+{
+	unsigned downs = r->downs;
+
+	assert_true(r->q.connected);
+	shut_sockets();
+	wait_for(r, r->downs > downs);
+}
+
+/* The receipts die with the connections, so that there is nothing to say. */
+static void
+cut(struct rig *r)
+{
+	r->window = 0;
+	if (r->q.connected)
+		sever(r);
+	while (r->nheld != 0)
+		drop(r, r->held[0]);
+	r->ops->stop(&r->q);
+	wait_for(r, r->stopped);
+}
+
+static char *
+with_address(const char *keys)
+{
+	return xasprintf("Address=127.0.0.1:%u\n%s",
+	    server.pid != 0 ? server.port : 1, keys);
+}
+
+struct rig *
+rabbit_new(const char *keys)
+{
+	_cleanup_free_ char *all = with_address(keys);
+	struct rig *r = rig_new(&rabbitmq_queue_type, all);
+
+	r->cut = cut;
+	return r;
+}
+
+struct rig *
+up(const char *keys, unsigned window)
+{
+	return rig_up(rabbit_new(keys), window);
+}
+
+struct rig *
+up_declaring(enum durability kind, const char *more, unsigned window)
+{
+	_cleanup_free_ char *keys = xasprintf(JOBS "Declare=%s\n%s",
+	    kind == QUORUM ? "quorum" : "classic", more);
+
+	return up(keys, window);
+}
+
+size_t
+rabbit_problem_count(const char *keys)
+{
+	_cleanup_free_ char *all = with_address(keys);
+
+	return config_problem_count(&rabbitmq_queue_type, all);
+}
+
+void
+turn_for(struct rig *r, uint64_t us)
+{
+	uint64_t until = clock_monotonic_us() + us;
+
+	while (clock_monotonic_us() < until)
+		rig_turn(r);
+}
+
+void
+assert_held(const struct rig *r, const int *numbers)
+{
+	for (unsigned i = 0; numbers[i] >= 0; i++) {
+		char body[16];
+
+		snprintf(body, sizeof(body), "m%d", numbers[i]);
+		if (i >= r->nheld || !body_is(r->held[i], body))
+			fail_msg("%s is not number %u of the %u held", body, i,
+			    r->nheld);
+	}
+}
+
+bool
+attribute_equals(const struct message *m, const char *name, const char *json)
+{
+	const struct attribute *a = message_attribute(m, name);
+	json_t *is, *want;
+	bool equal;
+
+	if (a == NULL || !a->json)
+		return false;
+	is = json_loadb(a->value.p, a->value.n, JSON_DECODE_ANY, NULL);
+	want = json_loads(json, JSON_DECODE_ANY, NULL);
+	assert_non_null(want);
+	equal = is != NULL && json_equal(is, want);
+	if (!equal)
+		print_message("%s is %.*s\n", name, (int)a->value.n,
+		    a->value.p);
+	json_decref(is);
+	json_decref(want);
+	return equal;
+}
+
+json_int_t
+status_number(struct rig *r, const char *name)
+{
+	json_t *status = status_of(r);
+	json_t *value = json_object_get(status, name);
+	json_int_t n = json_integer_value(value);
+
+	if (!json_is_integer(value))
+		fail_msg("the status has no number %s", name);
+	json_decref(status);
+	return n;
+}
+
+const char *
+status_text(struct rig *r, const char *name)
+{
+	static char text[512];
+	json_t *status = status_of(r);
+	json_t *value = json_object_get(status, name);
+
+	if (json_is_string(value))
+		snprintf(text, sizeof(text), "%s", json_string_value(value));
+	else if (json_is_null(value))
+		snprintf(text, sizeof(text), "null");
+	else
+		fail_msg("the status has no text %s", name);
+	json_decref(status);
+	return text;
+}
+
+void
+each_kind(void (*fn)(enum durability))
+{
+	fn(CLASSIC);
+	(void)world_flush(NULL);
+	fn(QUORUM);
+}
