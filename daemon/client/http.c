@@ -32,8 +32,9 @@ http_client_new(struct loop *loop, struct resolver *resolver,
 	}
 	tls.server = false;
 	tls.alpn = "http/1.1";
-	hc->tls = tls_context_new(&tls, err);
-	if (hc->tls == NULL) {
+	if (!p->no_tls)
+		hc->tls = tls_context_new(&tls, err);
+	if (hc->tls == NULL && !p->no_tls) {
 		http_client_free(hc);
 		return NULL;
 	}

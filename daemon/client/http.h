@@ -42,6 +42,8 @@ struct http_exchange;
 
 struct http_client_params {
 	struct tls_params tls;		/* of https; alpn is set by the client */
+	bool no_tls;			/* only http will be asked for: reading the
+					   system's certificates takes 30 ms */
 	/*
 	 * "http://[user:password@]host:port" for all requests, or NULL: what
 	 * HTTPS_PROXY, HTTP_PROXY and NO_PROXY (also lower case; HTTP_PROXY only

@@ -397,6 +397,7 @@ void	rabbit_probe(struct queue *);
 struct rabbit_management *rabbit_management_new(struct rabbit_queue *,
 	    struct config *, const struct config_section *);
 void	rabbit_management_free(struct rabbit_management *);
+void	rabbit_management_start(struct rabbit_management *);
 void	rabbit_management_probe(struct rabbit_management *);
 void	rabbit_management_status(const struct rabbit_management *, json_t *);
 
