@@ -339,6 +339,8 @@ rabbit_status(struct queue *q, json_t *o)
 	    (json_int_t)rq->consumer.prefetch : 0));
 	json_object_set_new(o, "unacknowledged",
 	    json_integer((json_int_t)rq->ndeliveries));
+	json_object_set_new(o, "acknowledgements",
+	    json_integer((json_int_t)rq->acknowledgements));
 	json_object_set_new(o, "publishing", json_integer((json_int_t)
 	    (length(&rq->jobs) + length(&rq->unconfirmed))));
 	json_object_set_new(o, "published",
