@@ -79,8 +79,8 @@ fuzz_answer(struct slice in, char kind)
 		    buffer_slice(&whole.body)));
 		/* A connection whose answer was cut is closed. */
 		BUG_ON(r == 1 && !cut.was_cut && cut_left != left);
-		BUG_ON(r < 0 && (cut_err.class != err.class ||
-		    strcmp(cut_err.code, err.code) != 0));
+		/* Half a line may be refused for another reason. */
+		BUG_ON(r < 0 && cut_err.class != err.class);
 		http_answer_done(&cut);
 	}
 	http_answer_done(&whole);
