@@ -165,6 +165,8 @@ stop(void)
 
 	CALL(drain, &hook->pool);
 	RUN_UNTIL(w, hook->drained == 1);
+	assert_true(loop_turn(w->loop, 1000) >= 0);
+	assert_int_equal(hook->drained, 1);	/* told once */
 	assert_int_equal(hook->pool.busy, 0);
 	assert_int_equal(hook->pool.workers, 0);
 	ops->fini(&hook->pool);
@@ -323,12 +325,13 @@ static void
 test_kill_gives_back(void **state)
 {
 	struct web *w = *state;
+	struct message *m = NULL;
 
 	start(state, "Concurrency=3\n");
 	for (int i = 0; i < 3; i++)
 		web_script(w, "-");
 	for (int i = 0; i < 3; i++)
-		submit("x", NULL, 0);
+		m = submit("x", NULL, 0);
 	assert_int_equal(ops->slots(&hook->pool), 0);
 	assert_int_equal(hook->pool.busy, 3);
 	RUN_UNTIL(w, w->requests == 3);
@@ -338,6 +341,7 @@ test_kill_gives_back(void **state)
 		assert_true(loop_turn(w->loop, 1000) >= 0);
 	assert_int_equal(hook->drained, 0);
 	CALL(kill, &hook->pool);
+	CALL(cancel, &hook->pool, m);	/* a lease that ends late */
 	RUN_UNTIL(w, hook->drained == 1);
 	assert_int_equal(hook->returned, 3);
 	assert_int_equal(hook->verdicts, 0);
