@@ -598,8 +598,11 @@ stop_gives_back(enum durability kind)
 	r = up_declaring(kind, "", 40);
 	wait_for(r, r->nheld == 29);
 	for (unsigned i = 0; i < 29; i++) {
-		unsigned n = (unsigned)atoi(r->held[i]->body.p + 1);
+		struct slice body = r->held[i]->body;
+		uint64_t n;
 
+		assert_int_equal(slice_to_u64((struct slice){ body.p + 1,
+		    body.n - 1 }, &n), 0);
 		assert_true(n < 30 && !seen[n]);
 		seen[n] = true;
 		/* A classic queue puts them back where they were. */
