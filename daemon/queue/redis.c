@@ -16,29 +16,13 @@
 
 /* ---- up and down ---- */
 
-static int
-make_tls(struct redis_queue *rq, struct error *err)
-{
-	struct tls_params params = {
-		.insecure = !rq->tls_verify,
-		.ca_file = rq->tls_ca,
-		.certificate_file = rq->tls_certificate,
-		.key_file = rq->tls_key,
-	};
-
-	if (!rq->use_tls || rq->tls != NULL)
-		return 0;
-	rq->tls = tls_context_new(&params, err);
-	return rq->tls != NULL ? 0 : -EINVAL;
-}
-
 static void
 connect_now(struct redis_queue *rq)
 {
 	struct error err = ERROR_INIT;
 
 	rq->state = REDIS_CONNECTING;
-	if (make_tls(rq, &err) < 0) {
+	if (tls_config_context(&rq->tls_config, &rq->tls, &err) < 0) {
 		redis_fail(rq, &err);
 		return;
 	}

@@ -359,7 +359,7 @@ redis_conn_open(struct redis_conn *c, struct tls_context *tls)
 	struct redis_queue *rq = c->rq;
 	struct stream_params params = {
 		.tls = tls,
-		.tls_name = rq->tls_name,
+		.tls_name = rq->tls_config.name,
 		.connect_timeout_us = rq->connect_timeout_us,
 		.handshake_timeout_us = rq->connect_timeout_us,
 	};

@@ -34,6 +34,7 @@
 #include "codec/resp.h"
 #include "engine/queue.h"
 #include "net/stream.h"
+#include "net/tls_config.h"
 #include "queue/redis.h"
 
 #define REDIS_BATCH_MAX		((size_t)1000)	/* messages in a command */
@@ -277,8 +278,8 @@ struct redis_queue {
 
 	/* Configuration. */
 	struct address address;
-	bool use_tls, tls_verify, delete_after, pop_head;
-	char *tls_ca, *tls_certificate, *tls_key, *tls_name;
+	struct tls_config tls_config;
+	bool delete_after, pop_head;
 	char *username, *password_file;
 	uint64_t database;
 	char *config_key, *group, *consumer, *body_field;

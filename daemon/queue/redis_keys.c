@@ -10,21 +10,7 @@ static const struct config_key keys[] = {
 	{ "Address", CONFIG_ADDRESS, NULL, NULL, 0, 0, CONFIG_REQUIRED,
 	    "The server: host, host:port, [v6]:port or the path of a Unix "
 	    "socket. Port 6379 when none is written. Redis 6.2 or later." },
-	{ "TLS", CONFIG_BOOL, "no", NULL, 0, 0, 0,
-	    "Speak TLS to the server." },
-	{ "TLSCAFile", CONFIG_PATH, NULL, NULL, 0, 0, 0,
-	    "Certificates (PEM) that the server's must be signed by. Default: "
-	    "the system's." },
-	{ "TLSCertificateFile", CONFIG_PATH, NULL, NULL, 0, 0, 0,
-	    "Our own certificate (PEM), when the server asks for one." },
-	{ "TLSKeyFile", CONFIG_PATH, NULL, NULL, 0, 0, 0,
-	    "Its private key (PEM). Default: in TLSCertificateFile=." },
-	{ "TLSServerName", CONFIG_STRING, NULL, NULL, 0, 0, 0,
-	    "The name that the server's certificate must have. Default: the "
-	    "host of Address=." },
-	{ "TLSVerify", CONFIG_BOOL, "yes", NULL, 0, 0, 0,
-	    "Check the server's certificate. Turning it off lets anybody in "
-	    "between read and change everything." },
+	TLS_CONFIG_KEYS,
 	{ "Username", CONFIG_STRING, NULL, NULL, 0, 0, 0,
 	    "The ACL user. Default: the default user. The user needs +time "
 	    "+@connection +@scripting +@stream +@list +@sortedset +@hash +@set "
@@ -80,14 +66,6 @@ const struct config_kind redis_queue_kind = {
 	"KEY:dead; for Sidekiq in its dead set.",
 };
 
-static char *
-copy(const struct config_section *s, const char *key)
-{
-	const char *text = config_string(s, key);
-
-	return text != NULL && *text != '\0' ? xstrdup(text) : NULL;
-}
-
 char *
 redis_keys_prefix(const char *key)
 {
@@ -113,8 +91,6 @@ static void
 check(struct redis_queue *rq, struct config *config,
     const struct config_section *s)
 {
-	static const char *const needs_tls[] = { "TLSCAFile",
-	    "TLSCertificateFile", "TLSKeyFile", "TLSServerName", "TLSVerify" };
 	struct error err = ERROR_INIT;
 	const char *address = config_string(s, "Address");
 
@@ -125,17 +101,10 @@ check(struct redis_queue *rq, struct config *config,
 	if (rq->username != NULL && rq->password_file == NULL)
 		config_problem(config, s, "Username",
 		    "Username= needs PasswordFile= beside it");
-	if (rq->tls_key != NULL && rq->tls_certificate == NULL)
-		config_problem(config, s, "TLSKeyFile",
-		    "TLSKeyFile= needs TLSCertificateFile= beside it");
 	if (rq->mode == &redis_mode_sidekiq && config_is_set(s, "DeadLetter"))
 		config_problem(config, s, "DeadLetter", "DeadLetter= has no "
 		    "effect with Mode=sidekiq: its dead letters are in the set "
 		    "\"dead\", where Sidekiq expects them");
-	for (size_t i = 0; i < ARRAY_SIZE(needs_tls); i++)
-		if (!rq->use_tls && config_is_set(s, needs_tls[i]))
-			config_problem(config, s, needs_tls[i],
-			    "%s= has no effect without TLS=yes", needs_tls[i]);
 	if (rq->config_key == NULL && config_is_set(s, "Key"))
 		config_problem(config, s, "Key", "Key= must not be empty");
 }
@@ -159,23 +128,18 @@ redis_keys_read(struct redis_queue *rq, struct config *config,
 	const char *dead = config_string(s, "DeadLetter");
 
 	rq->mode = modes[config_choice(s, "Mode")];
-	rq->use_tls = config_bool(s, "TLS");
-	rq->tls_ca = copy(s, "TLSCAFile");
-	rq->tls_certificate = copy(s, "TLSCertificateFile");
-	rq->tls_key = copy(s, "TLSKeyFile");
-	rq->tls_name = copy(s, "TLSServerName");
-	rq->tls_verify = config_bool(s, "TLSVerify");
-	rq->username = copy(s, "Username");
-	rq->password_file = copy(s, "PasswordFile");
+	tls_config_read(&rq->tls_config, config, s);
+	rq->username = config_copy(s, "Username");
+	rq->password_file = config_copy(s, "PasswordFile");
 	rq->database = config_unsigned(s, "Database");
-	rq->config_key = copy(s, "Key");
-	rq->group = copy(s, "Group");
+	rq->config_key = config_copy(s, "Key");
+	rq->group = config_copy(s, "Group");
 	if (rq->group == NULL)
 		rq->group = xstrdup("bot-operator");
-	rq->consumer = copy(s, "Consumer");
+	rq->consumer = config_copy(s, "Consumer");
 	if (rq->consumer == NULL)
 		rq->consumer = default_consumer(config, rq->queue);
-	rq->body_field = copy(s, "BodyField");
+	rq->body_field = config_copy(s, "BodyField");
 	if (rq->body_field == NULL)
 		rq->body_field = xstrdup("body");
 	rq->pop_head = config_choice(s, "PopFrom") == 1;
@@ -194,12 +158,12 @@ redis_keys_read(struct redis_queue *rq, struct config *config,
 void
 redis_keys_done(struct redis_queue *rq)
 {
-	char *all[] = { rq->tls_ca, rq->tls_certificate, rq->tls_key,
-	    rq->tls_name, rq->username, rq->password_file, rq->config_key,
+	char *all[] = { rq->username, rq->password_file, rq->config_key,
 	    rq->group, rq->consumer, rq->body_field, rq->key, rq->prefix,
 	    rq->delayed_key, rq->messages_key, rq->dead_key,
 	    rq->processing_key, rq->consumers_key, rq->settled_key };
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		free(all[i]);
+	tls_config_done(&rq->tls_config);
 }
