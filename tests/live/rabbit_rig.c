@@ -230,6 +230,13 @@ server_ctl(const char *word, ...)
 }
 
 void
+server_close_connections(void)
+{
+	server_ctl("close_all_connections", "--global", "maintenance", NULL);
+	assert_true(admin_connect());
+}
+
+void
 server_memory_alarm(bool on)
 {
 	server_ctl("set_vm_memory_high_watermark", on ? "0.000001" : "0.4",
@@ -370,6 +377,44 @@ wait_count(const char *queue, int64_t n)
 		if (clock_monotonic_us() > give_up)
 			fail_msg("%s has %" PRId64 " messages, not %" PRId64,
 			    queue, now, n);
+		(void)poll(NULL, 0, 10);
+	}
+}
+
+int64_t
+everywhere(void)
+{
+	static const char *const names[] = { "jobs", "jobs.dead",
+	    "jobs.bot-delay.1s", "jobs.bot-delay.1min" };
+	int64_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		n += MAX(count(names[i]), 0);
+	return n;
+}
+
+void
+wait_everywhere(int64_t n)
+{
+	uint64_t give_up = clock_monotonic_us() + DEADLINE_US;
+
+	while (everywhere() != n) {
+		if (clock_monotonic_us() > give_up)
+			fail_msg("%" PRId64 " messages instead of %" PRId64,
+			    everywhere(), n);
+		(void)poll(NULL, 0, 10);
+	}
+}
+
+void
+wait_at_least(int64_t n)
+{
+	uint64_t give_up = clock_monotonic_us() + DEADLINE_US;
+
+	while (everywhere() < n) {
+		if (clock_monotonic_us() > give_up)
+			fail_msg("%" PRId64 " messages are left of %" PRId64,
+			    everywhere(), n);
 		(void)poll(NULL, 0, 10);
 	}
 }
@@ -624,21 +669,22 @@ cut(struct rig *r)
 	wait_for(r, r->stopped);
 }
 
-static char *
-with_address(const char *keys)
+struct rig *
+rabbit_new_at(const char *address, const char *keys)
 {
-	return xasprintf("Address=127.0.0.1:%u\n%s",
-	    server.pid != 0 ? server.port : 1, keys);
+	_cleanup_free_ char *all = xasprintf("Address=%s\n%s", address, keys);
+	struct rig *r = rig_new(&rabbitmq_queue_type, all);
+
+	r->cut = cut;
+	return r;
 }
 
 struct rig *
 rabbit_new(const char *keys)
 {
-	_cleanup_free_ char *all = with_address(keys);
-	struct rig *r = rig_new(&rabbitmq_queue_type, all);
+	_cleanup_free_ char *address = xasprintf("127.0.0.1:%u", server.port);
 
-	r->cut = cut;
-	return r;
+	return rabbit_new_at(address, keys);
 }
 
 struct rig *
@@ -659,7 +705,7 @@ up_declaring(enum durability kind, const char *more, unsigned window)
 size_t
 rabbit_problem_count(const char *keys)
 {
-	_cleanup_free_ char *all = with_address(keys);
+	_cleanup_free_ char *all = xasprintf("Address=127.0.0.1:1\n%s", keys);
 
 	return config_problem_count(&rabbitmq_queue_type, all);
 }

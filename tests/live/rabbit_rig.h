@@ -32,6 +32,8 @@ void	server_kill(int signo);
 void	server_again(void);	/* the same data and ports */
 /* rabbitmqctl with these words, NULL at the end; half a second each. */
 void	server_ctl(const char *word, ...) __attribute__((sentinel));
+/* Every connection, as an operator would; the test's own is there again. */
+void	server_close_connections(void);
 /* Connections that publish are blocked while it is set. */
 void	server_memory_alarm(bool on);
 
@@ -79,6 +81,11 @@ uint32_t purge(const char *queue);
 int64_t	count(const char *queue);
 /* Waits for it, since a quorum queue says 0 while it has no leader. */
 void	wait_count(const char *queue, int64_t n);
+/* The same of the queue, its dead letters and its delays of 1s and 1min
+   together. */
+int64_t	everywhere(void);
+void	wait_everywhere(int64_t n);
+void	wait_at_least(int64_t n);	/* everywhere */
 int64_t	consumers(const char *queue);
 /* By rabbitmqctl, so seldom; a quorum queue's lags by half a second. */
 int64_t	unacknowledged(const char *queue);
@@ -118,6 +125,7 @@ int64_t	got_number(const struct got *, const char *name);
 
 /* keys: the lines of the section beside Type= and Address=. */
 struct rig *rabbit_new(const char *keys);
+struct rig *rabbit_new_at(const char *address, const char *keys);
 struct rig *up(const char *keys, unsigned window);
 /* Declare= of that kind, and more keys ("" for none). */
 struct rig *up_declaring(enum durability, const char *more, unsigned window);
