@@ -13,7 +13,7 @@
  * message waits for its key.
  */
 #define GATHER_US	(2 * USEC_PER_MSEC)
-#define GAP_US		(10 * USEC_PER_MSEC)
+#define GAP_US		(50 * USEC_PER_MSEC)
 #define GATHER_PART	8	/* of the prefetch */
 #define GAP_PART	2
 
