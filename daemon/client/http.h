@@ -10,16 +10,17 @@
  * A request lives inside its owner.  http_send() takes it; on_done comes
  * exactly once, from the loop, never inside http_send(), and not at all after
  * http_cancel().  The request is idle again before on_done runs: it may be
- * sent again there, or freed.  The strings and the body that it points to
- * belong to the owner and stay unchanged until then.
+ * sent again there, or freed, and the client too if nothing else is open.  The
+ * strings and the body that it points to belong to the owner and stay
+ * unchanged until then.
  *
  * Errors (struct error):
  *	TRANSIENT  "connect_timeout", "response_timeout" (no complete answer
  *		   within timeout_us), ECONNREFUSED, "eof" (closed in the middle
- *		   of an answer), the resolver's, proxy answers of 5xx
+ *		   of an answer), the resolver's, "proxy_error" (5xx to CONNECT)
  *	AUTH	   "tls_verify", "proxy_auth" (407)
- *	REJECTED   "redirect" (3xx is never followed: text names the Location),
- *		   "response_too_large", "proxy_refused"
+ *	REJECTED   "redirect" (3xx is never followed: text names the Location,
+ *		   without its query), "response_too_large", "proxy_refused"
  *	PROTOCOL   what is no HTTP
  * An answer of any other status is no error: on_done gets it and decides.
  * A reused connection that closes before the first byte of the answer is
@@ -44,8 +45,10 @@ struct http_client_params {
 	/*
 	 * "http://[user:password@]host:port" for all requests, or NULL: what
 	 * HTTPS_PROXY, HTTP_PROXY and NO_PROXY (also lower case; HTTP_PROXY only
-	 * so) say.  https goes through CONNECT, http as absolute-form.  "" means
-	 * none, whatever the environment says.
+	 * so) say, but for localhost and loopback addresses.  https goes through
+	 * CONNECT, http as absolute-form.  "" means none, whatever the
+	 * environment says.  NO_PROXY: "*", names (with all below them), IP
+	 * addresses, networks (10.0.0.0/8), each but the last with a :port.
 	 */
 	const char *proxy;
 	unsigned max_connections;	/* for one endpoint; 0: 64 */
@@ -77,12 +80,13 @@ struct http_request {
 	 * Appends header lines ("Name: value\r\n") when the request is written;
 	 * called again for each try, so that signatures and dates are fresh.
 	 * Host, Content-Length and Connection are the client's.  May be NULL.
+	 * It may run inside http_send(), and must not call the client.
 	 */
 	void (*add_headers)(struct http_request *, struct buffer *);
 	void (*on_done)(struct http_request *, const struct http_response *,
 	    const struct error *);	/* exactly one of the two is not NULL */
 	void *owner;
-	uint64_t connect_timeout_us;	/* 0: 5 s */
+	uint64_t connect_timeout_us;	/* name, TCP, proxy and TLS; 0: 5 s */
 	uint64_t timeout_us;		/* from being sent (or queued) to the end
 					   of the answer; 0: 30 s */
 	size_t max_response;		/* bytes of decoded body; 0: 1 MiB */

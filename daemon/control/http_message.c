@@ -1,9 +1,7 @@
 #include "control/http_message.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <strings.h>
-#include <time.h>
 
 /* reg-name of RFC 3986; sub-delims and escapes have no use in names that
    anybody configures, but clients of Unix sockets put paths there. */
@@ -121,25 +119,4 @@ http_origin_target(struct slice target, struct slice *ret_origin,
 	*host = (struct slice){ target.p, (size_t)(slash - target.p) };
 	*ret_origin = (struct slice){ slash, target.n - host->n };
 	return true;
-}
-
-const char *
-http_date(char out[HTTP_DATE_BYTES], uint64_t realtime_us)
-{
-	/* strftime's names follow the locale; these must not. */
-	static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu",
-		"Fri", "Sat" };
-	static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May",
-		"Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
-	time_t t = (time_t)(realtime_us / USEC_PER_SEC);
-	struct tm tm;
-
-	if (gmtime_r(&t, &tm) == NULL)
-		tm = (struct tm){ .tm_mday = 1, .tm_year = 70, .tm_wday = 4 };
-	snprintf(out, HTTP_DATE_BYTES, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
-	    days[(unsigned)tm.tm_wday % 7], (unsigned)tm.tm_mday % 32,
-	    months[(unsigned)tm.tm_mon % 12],
-	    (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 24,
-	    (unsigned)tm.tm_min % 60, (unsigned)tm.tm_sec % 61);
-	return out;
 }

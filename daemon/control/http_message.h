@@ -21,8 +21,4 @@ unsigned http_check_host(struct slice host, char *const *names);
 bool	http_origin_target(struct slice target, struct slice *ret_origin,
 	    struct slice *host);
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, section 5.6.7). */
-#define HTTP_DATE_BYTES	32
-const char *http_date(char out[HTTP_DATE_BYTES], uint64_t realtime_us);
-
 #endif

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "codec/http_date.h"
 #include "codec/url.h"
 #include "control/http_message.h"
 

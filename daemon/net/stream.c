@@ -136,6 +136,7 @@ start(struct stream *s, struct loop *loop, const struct address *peer,
 	BUG_ON(s->state != STREAM_IDLE);
 	s->loop = loop;
 	s->peer = *peer;
+	s->tls_port = peer->port;
 	copy_params(s, params);
 	s->bytes_in = s->bytes_out = 0;
 	s->nfound = s->next_found = 0;

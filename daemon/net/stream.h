@@ -6,6 +6,7 @@
  * which nothing is called any more), then it may start again.
  *
  *	IDLE -> RESOLVING -> CONNECTING -> HANDSHAKING -> UP -> IDLE
+ *	(UP -> HANDSHAKING by stream_start_tls)
  *
  * Callbacks run from the loop, never inside a call of the owner's.  A callback
  * may close or free the stream's owner (stream_done).
@@ -84,6 +85,7 @@ struct stream {
 	struct tls_context *tls_context;
 	struct stream_params params;
 	char tls_name[256];
+	uint16_t tls_port;		/* tells cached sessions apart */
 	union resolve_address found[RESOLVE_MAX];
 	size_t nfound, next_found;
 	uint64_t deadline_us;		/* of resolve + connect */
@@ -114,6 +116,16 @@ void	stream_connect(struct stream *, struct loop *, struct resolver *,
 /* Takes a connected, non-blocking fd over (also on failure). */
 void	stream_accept(struct stream *, struct loop *, int fd,
 	    const struct stream_params *);
+
+/*
+ * TLS as a client from here on, over a connection that is UP and plain: behind
+ * a proxy's CONNECT, or STARTTLS.  The stream goes back to HANDSHAKING; on_up
+ * comes once more.  name and port as stream_connect has them; the context is
+ * referenced.  Bytes that came or wait to go are a PROTOCOL "tls_early": plain
+ * ones must not pass for encrypted ones.  Allowed in on_data; not when paused.
+ */
+void	stream_start_tls(struct stream *, struct tls_context *,
+	    const char *name, uint16_t port);
 
 /* Before UP it waits for UP; when idle it is lost. */
 void	stream_write(struct stream *, const void *, size_t);

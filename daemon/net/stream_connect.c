@@ -1,5 +1,7 @@
 #include <netinet/tcp.h>
+#include <stdio.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "net/stream_private.h"
@@ -76,7 +78,7 @@ established(struct stream *s)
 		return;
 	}
 	s->tls = tls_session_new(s->tls_context, s->fd, s->tls_name,
-	    s->peer.port, &s->last_error);
+	    s->tls_port, &s->last_error);
 	if (s->tls == NULL) {
 		stream_down(s, &s->last_error);
 		return;
@@ -84,6 +86,37 @@ established(struct stream *s)
 	s->state = STREAM_HANDSHAKING;
 	timer_arm(s->loop, &s->timer, s->params.handshake_timeout_us);
 	stream_handshake(s);
+}
+
+void
+stream_start_tls(struct stream *s, struct tls_context *tls, const char *name,
+    uint16_t port)
+{
+	bool early = buffer_len(&s->in) != 0 || buffer_len(&s->out) != 0;
+
+	BUG_ON(s->state != STREAM_UP || s->tls_context != NULL ||
+	    s->read_paused);
+	if (s->failed || s->closing)
+		return;		/* its end is on the way */
+	timer_cancel(s->loop, &s->timer);
+	task_cancel(&s->flush_task);
+	if (early) {
+		buffer_clear(&s->in);
+		buffer_clear(&s->out);
+		error_set(&s->last_error, ERROR_PROTOCOL, "tls_early",
+		    "bytes came before TLS began");
+		stream_fail_later(s);
+		return;
+	}
+	s->tls_context = tls_context_ref(tls);
+	snprintf(s->tls_name, sizeof(s->tls_name), "%s", name);
+	s->tls_port = port;
+	/* As if it had just been accepted: the handshake begins from the loop,
+	   since this may be inside on_data. */
+	s->accepted = true;
+	s->state = STREAM_CONNECTING;
+	io_set(s->loop, &s->io, 0);
+	stream_again(s, false);
 }
 
 /* ---- connecting ---- */

@@ -239,7 +239,7 @@ read_round(struct stream *s)
 		got += n;
 		if (n != 0 && !deliver(s))
 			return false;
-		if (s->closing)
+		if (s->closing || s->failed || s->state != STREAM_UP)
 			return true;
 		if (end == TLS_EOF || end == TLS_FAILED) {
 			end_of_input(s, end);
@@ -462,7 +462,7 @@ stream_up_again(struct stream *s)
 	}
 	if (s->closing || s->read_paused || !deliver(s))
 		return;
-	if (s->closing || s->read_paused)
+	if (s->closing || s->read_paused || s->state != STREAM_UP)
 		return;
 	if (s->failed) {
 		stream_down(s, &s->last_error);
