@@ -127,7 +127,7 @@ static const struct {
 	{ "tab_empty_profile", "", SAME },
 	{ "trimmable_property", "foo.name=value", "profile foo.name=value" },
 	{ "value_adjacent_comment", "", "foo.name=value; Adjacent semicolons,"
-	    "foo.name2=value2# Adjacent pound signs" },
+	    "foo.name2=value# Adjacent pound signs" },
 };
 
 static void
