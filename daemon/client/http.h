@@ -92,6 +92,8 @@ struct http_request {
 	size_t max_response;		/* bytes of decoded body; 0: 1 MiB */
 	bool resend;			/* safe to send twice */
 	bool any_status;		/* 3xx is an answer like any other */
+	bool cut_response;		/* too long a body is cut, no error; for
+					   those who only want the status */
 	/* private */
 	struct http_exchange *exchange;
 };

@@ -123,7 +123,7 @@ conn_data(struct stream *s, struct buffer *in)
 	/* More than the answer, or an answer before the whole request: nobody
 	   knows what would come next. */
 	http_exchange_answered(ex, ex->answer.head.keep_alive &&
-	    buffer_len(in) == 0 && c->unsent.n == 0 && stream_pending(s) == 0);
+	    !ex->answer.was_cut && buffer_len(in) == 0 && c->unsent.n == 0 && stream_pending(s) == 0);
 }
 
 static void

@@ -25,6 +25,7 @@
 struct http_answer {
 	bool to_head;		/* of a HEAD: no body, whatever it says */
 	bool have_head;
+	bool may_cut, was_cut;	/* a body over max_body is no error */
 	size_t max_body;
 	struct http1_head head;	/* points into head_bytes */
 	struct http1_chunked chunked;

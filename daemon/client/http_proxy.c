@@ -242,9 +242,9 @@ entry_matches(char *entry, const struct http_url *u)
 			return false;
 		*colon = '\0';
 	}
-	n = literal(entry, a);
+	n = literal(u->host, b);
 	if (n != 0)
-		return literal(u->host, b) == n && memcmp(a, b, n) == 0;
+		return literal(entry, a) == n && memcmp(a, b, n) == 0;
 	return is_below(entry, u->host);
 }
 

@@ -118,9 +118,9 @@ void	stream_accept(struct stream *, struct loop *, int fd,
 	    const struct stream_params *);
 
 /*
- * TLS as a client from here on, over a connection that is UP and plain: behind
- * a proxy's CONNECT, or STARTTLS.  The stream goes back to HANDSHAKING; on_up
- * comes once more.  name and port as stream_connect has them; the context is
+ * TLS from here on, over a connection that is UP and plain: behind a proxy's
+ * CONNECT, or STARTTLS.  The stream goes back to HANDSHAKING; on_up comes once
+ * more.  name and port as stream_connect has them; the context is
  * referenced.  Bytes that came or wait to go are a PROTOCOL "tls_early": plain
  * ones must not pass for encrypted ones.  Allowed in on_data; not when paused.
  */
