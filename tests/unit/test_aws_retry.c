@@ -126,7 +126,6 @@ test_names_of_errors(void **state)
 	(void)state;
 	assert_name("com.amazonaws.sqs#QueueDoesNotExist", "QueueDoesNotExist");
 	assert_name("ExpiredToken", "ExpiredToken");
-	assert_name("Throttling:http://internal.amazon.com/x#y", "y");
 	assert_name("Throttling:http://internal.amazon.com/#x", "Throttling");
 	assert_name("com.amazonaws.sqs#Throttling:http://x/", "Throttling");
 	assert_name("", "");
