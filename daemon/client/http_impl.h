@@ -93,7 +93,6 @@ struct http_exchange {
 	struct list link;		/* of endpoint->waiting */
 	struct timer timer;		/* timeout_us */
 	struct http_answer answer;
-	bool resent;
 };
 
 /* The answer is complete.  keep: its connection can serve another.  Nothing of

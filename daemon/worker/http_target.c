@@ -261,7 +261,7 @@ http_target_look(struct http_target *t, const struct pool *p,
 		return 0;
 	t->looked_us = now;
 	r = stat(t->header_file, &st);
-	if (r == 0 && t->headers != NULL && same_file(&st, &t->header_stat))
+	if (r == 0 && same_file(&st, &t->header_stat))
 		return 0;
 	r = read_headers(t, &st, err);
 	if (r == 0 || t->headers == NULL)
