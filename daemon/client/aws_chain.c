@@ -113,15 +113,14 @@ aws_chain_start(struct aws_chain *c)
 
 void
 aws_chain_init(struct aws_chain *c, const struct aws_credentials_params *p,
-    struct http_client *direct, struct http_client *http,
-    aws_provider_fn *done, void *owner)
+    struct aws_clients *clients, aws_provider_fn *done, void *owner)
 {
 	*c = (struct aws_chain){ .params = p, .done = done, .owner = owner };
 	buffer_init(&c->report);
 	aws_process_init(&c->process, p->loop, on_answer, c);
-	aws_imds_init(&c->imds, p->loop, direct, on_answer, c);
-	aws_container_init(&c->container, p->loop, direct, on_answer, c);
-	aws_sts_init(&c->sts, p->loop, http, on_answer, c);
+	aws_imds_init(&c->imds, clients, on_answer, c);
+	aws_container_init(&c->container, clients, on_answer, c);
+	aws_sts_init(&c->sts, clients, on_answer, c);
 }
 
 void

@@ -23,8 +23,7 @@ struct aws_chain {
 
 /* Params and clients are the owner's and outlive it. */
 void	aws_chain_init(struct aws_chain *, const struct aws_credentials_params *,
-	    struct http_client *direct, struct http_client *http,
-	    aws_provider_fn *done, void *owner);
+	    struct aws_clients *, aws_provider_fn *done, void *owner);
 /* Cancels. */
 void	aws_chain_done(struct aws_chain *);
 /* To be called from the loop: done may come before it returns. */

@@ -59,7 +59,7 @@ on_done(struct http_request *q, const struct http_response *r,
 	struct error why;
 
 	if (http_may_retry(r, err) && ++c->tries < ATTEMPTS) {
-		timer_arm(c->loop, &c->timer, PAUSE_US);
+		timer_arm(c->clients->loop, &c->timer, PAUSE_US);
 		return;
 	}
 	if (err != NULL) {
@@ -147,7 +147,8 @@ aws_container_start(struct aws_container *c,
 		    c->request.url.host_header);
 		return -EPERM;
 	}
-	if (take_token(c, p, err) < 0)
+	c->http = aws_clients_direct(c->clients, err);
+	if (c->http == NULL || take_token(c, p, err) < 0)
 		return -EINVAL;
 	c->tries = 0;
 	http_send(c->http, &c->request);
@@ -155,10 +156,10 @@ aws_container_start(struct aws_container *c,
 }
 
 void
-aws_container_init(struct aws_container *c, struct loop *loop,
-    struct http_client *http, aws_provider_fn *done, void *owner)
+aws_container_init(struct aws_container *c, struct aws_clients *clients,
+    aws_provider_fn *done, void *owner)
 {
-	*c = (struct aws_container){ .loop = loop, .http = http, .done = done,
+	*c = (struct aws_container){ .clients = clients, .done = done,
 		.owner = owner };
 	timer_init(&c->timer, "aws.container", on_timer, c);
 	c->request.add_headers = add_headers;
@@ -171,7 +172,7 @@ aws_container_init(struct aws_container *c, struct loop *loop,
 void
 aws_container_cancel(struct aws_container *c)
 {
-	timer_cancel(c->loop, &c->timer);
+	timer_cancel(c->clients->loop, &c->timer);
 	http_cancel(&c->request);
 	secret_free(c->token);
 	c->token = NULL;

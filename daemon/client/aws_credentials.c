@@ -1,4 +1,4 @@
-#include "client/aws_credentials.h"
+#include "client/aws_impl.h"
 
 #include <stdio.h>
 
@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "client/aws_chain.h"
 
 #define MINUTE_US	(60 * USEC_PER_SEC)
 #define ADVISORY_US	(15 * MINUTE_US)	/* botocore 1.43 */
@@ -16,32 +15,6 @@
 /* Metadata that gives keys that have expired, or nothing, is out of order for
    a while; its keys are often good for longer than they say. */
 #define STALE_US	(60 * MINUTE_US)
-
-struct aws_credentials {
-	unsigned refs;
-	struct list link;		/* of all */
-	struct aws_credentials_params params;
-	struct http_client *direct, *http;
-
-	struct aws_answer now;		/* secret_key NULL: none */
-	struct aws_keys keys;		/* points into it */
-	char source[160];
-	uint64_t until_us;		/* given out until then; wall clock */
-	bool from_metadata, rejected;
-
-	struct aws_chain chain;
-	struct task start_task;
-	struct timer timer;		/* refresh, or the next try */
-	unsigned failures;		/* in a row */
-	uint64_t not_before_us;		/* monotonic: spaces tries out */
-	struct list waiters;
-
-	struct aws_imds region_imds;
-	struct task region_task;
-	char region[AWS_REGION_BYTES];
-	struct error region_error;
-	struct list region_waiters;
-};
 
 static LIST_HEAD(all);
 static uint64_t last_generation;
@@ -61,9 +34,8 @@ aws_waiter_cancel(struct aws_waiter *w)
 	list_remove(&w->link);
 }
 
-/* c may be gone after it. */
-static void
-wake(struct aws_credentials *c, struct list *waiters, const struct error *err)
+void
+aws_credentials_wake(struct aws_credentials *c, struct list *waiters, const struct error *err)
 {
 	struct error copy;
 	LIST_HEAD(woken);
@@ -173,11 +145,10 @@ on_start(struct task *t)
 {
 	struct aws_credentials *c = t->owner;
 
-	if (c->chain.running)
-		return;
+	/* Also while a refresh is under way. */
 	if (usable(c))
-		wake(c, &c->waiters, NULL);
-	else
+		aws_credentials_wake(c, &c->waiters, NULL);
+	else if (!c->chain.running)
 		aws_chain_start(&c->chain);
 }
 
@@ -220,7 +191,7 @@ failed(struct aws_credentials *c, const struct error *err)
 		c->until_us = MAX(c->until_us, c->keys.expires_us + STALE_US);
 	if (c->now.secret_key == NULL || c->rejected || now >= c->until_us) {
 		if (!list_empty(&c->waiters))
-			wake(c, &c->waiters, err);
+			aws_credentials_wake(c, &c->waiters, err);
 		return;
 	}
 	timer_arm(loop, &c->timer, pause);
@@ -229,7 +200,7 @@ failed(struct aws_credentials *c, const struct error *err)
 		    "%s; those in use are kept until %s, next try in %s",
 		    err->text, clock_iso(end, c->until_us, false),
 		    clock_span(span, pause));
-	wake(c, &c->waiters, NULL);
+	aws_credentials_wake(c, &c->waiters, NULL);
 }
 
 static bool
@@ -281,7 +252,7 @@ succeeded(struct aws_credentials *c, struct aws_answer *a)
 	}
 	log_debug(NULL, "AWS credentials %.4s... from %s%s", c->keys.access_key,
 	    c->source, stale ? ", though they say they have expired" : "");
-	wake(c, &c->waiters, NULL);
+	aws_credentials_wake(c, &c->waiters, NULL);
 }
 
 static void
@@ -311,105 +282,6 @@ on_fetched(void *owner, struct aws_answer *a, const struct error *err)
 	}
 	aws_answer_done(a);
 	failed(c, &why);
-}
-
-/* ---- region and endpoint ---- */
-
-const char *
-aws_credentials_region(struct aws_credentials *c)
-{
-	struct aws_settings settings;
-	const char *region = NULL, *origin;
-	struct error err;
-
-	if (c->params.region != NULL)
-		return c->params.region;
-	if (c->region[0] != '\0')
-		return c->region;
-	if (aws_settings_load(&settings, &c->params, &err) < 0)
-		return NULL;
-	region = aws_settings_region(&settings, &origin);
-	if (region != NULL && aws_region_is_valid(region))
-		snprintf(c->region, sizeof(c->region), "%s", region);
-	aws_settings_done(&settings);
-	return c->region[0] != '\0' ? c->region : NULL;
-}
-
-static void
-on_region(void *owner, struct aws_answer *a, const struct error *err)
-{
-	struct aws_credentials *c = owner;
-	struct error why;
-
-	if (a != NULL) {
-		memcpy(c->region, c->region_imds.region, sizeof(c->region));
-		wake(c, &c->region_waiters, NULL);
-		return;
-	}
-	error_set(&why, err->class, err->code, "no AWS region is configured, "
-	    "and instance metadata gives none: %s", err->text);
-	wake(c, &c->region_waiters, &why);
-}
-
-static int
-ask_region(struct aws_credentials *c, struct error *err)
-{
-	struct aws_imds_params params;
-	struct aws_settings settings;
-	const char *region, *origin;
-	struct error why;
-	int r;
-
-	if ((r = aws_settings_load(&settings, &c->params, err)) < 0)
-		return r;
-	region = aws_settings_region(&settings, &origin);
-	if (region != NULL) {
-		error_set(err, ERROR_REJECTED, "aws_region",
-		    "\"%.60s\" (%s) is no region; one is like \"eu-west-1\"",
-		    region, origin);
-		r = -EINVAL;
-	} else if ((r = aws_imds_params_read(&params, &settings, &why)) < 0) {
-		error_set(err, ERROR_AUTH, "aws_region",
-		    "no AWS region is configured, and %s", why.text);
-	}
-	aws_settings_done(&settings);
-	return r < 0 ? r : aws_imds_start(&c->region_imds, &params, true, err);
-}
-
-static void
-on_region_task(struct task *t)
-{
-	struct aws_credentials *c = t->owner;
-	struct error err;
-
-	if (c->region_imds.state != IMDS_IDLE)
-		return;
-	if (aws_credentials_region(c) != NULL)
-		wake(c, &c->region_waiters, NULL);
-	else if (ask_region(c, &err) < 0)
-		wake(c, &c->region_waiters, &err);
-}
-
-void
-aws_credentials_find_region(struct aws_credentials *c, struct aws_waiter *w)
-{
-	BUG_ON(list_linked(&w->link));
-	list_push_back(&c->region_waiters, &w->link);
-	task_schedule(c->params.loop, &c->region_task);
-}
-
-int
-aws_credentials_endpoint(struct aws_credentials *c, const char *service,
-    const char *region, char ret_url[AWS_URL_BYTES], struct error *err)
-{
-	struct aws_settings settings;
-	int r = aws_settings_load(&settings, &c->params, err);
-
-	if (r < 0)
-		return r;
-	r = aws_settings_endpoint(&settings, service, region, ret_url, err);
-	aws_settings_done(&settings);
-	return r;
 }
 
 /* ---- life ---- */
@@ -464,14 +336,12 @@ destroy(struct aws_credentials *c)
 {
 	list_remove(&c->link);
 	aws_chain_done(&c->chain);
-	aws_imds_cancel(&c->region_imds);
+	aws_region_done(c);
 	task_cancel(&c->start_task);
-	task_cancel(&c->region_task);
 	timer_cancel(c->params.loop, &c->timer);
-	BUG_ON(!list_empty(&c->waiters) || !list_empty(&c->region_waiters));
+	BUG_ON(!list_empty(&c->waiters));
 	aws_answer_done(&c->now);
-	http_client_free(c->direct);
-	http_client_free(c->http);
+	aws_clients_done(&c->clients);
 	free_const(c->params.profile);
 	free_const(c->params.credentials_file);
 	free_const(c->params.config_file);
@@ -480,42 +350,24 @@ destroy(struct aws_credentials *c)
 	free(c);
 }
 
-static int
-make_clients(struct aws_credentials *c, struct error *err)
-{
-	struct http_client_params p = { .tls.ca_file = c->params.ca_file };
-
-	c->http = http_client_new(c->params.loop, c->params.resolver, &p, err);
-	if (c->http == NULL)
-		return -EINVAL;
-	/* Link-local addresses are nobody else's business. */
-	p.proxy = "";
-	c->direct = http_client_new(c->params.loop, c->params.resolver, &p,
-	    err);
-	return c->direct != NULL ? 0 : -EINVAL;
-}
-
 static void
 init(struct aws_credentials *c)
 {
-	aws_chain_init(&c->chain, &c->params, c->direct, c->http, on_fetched,
-	    c);
-	aws_imds_init(&c->region_imds, c->params.loop, c->direct, on_region, c);
+	c->clients = (struct aws_clients){ .loop = c->params.loop,
+		.resolver = c->params.resolver, .ca_file = c->params.ca_file };
+	aws_chain_init(&c->chain, &c->params, &c->clients, on_fetched, c);
 	task_init(&c->start_task, LOOP_DISPATCH, "aws.credentials", on_start,
 	    c);
-	task_init(&c->region_task, LOOP_DISPATCH, "aws.region", on_region_task,
-	    c);
+	aws_region_init(c);
 	timer_init(&c->timer, "aws.credentials", on_timer, c);
 	list_init(&c->waiters);
-	list_init(&c->region_waiters);
 }
 
 struct aws_credentials *
-aws_credentials_new(const struct aws_credentials_params *p, struct error *err)
+aws_credentials_new(const struct aws_credentials_params *p)
 {
 	struct aws_credentials *c;
 	struct list *l;
-	int r;
 
 	list_foreach(l, &all) {
 		c = list_entry(l, struct aws_credentials, link);
@@ -526,12 +378,7 @@ aws_credentials_new(const struct aws_credentials_params *p, struct error *err)
 	c->refs = 1;
 	copy_params(c, p);
 	list_push_back(&all, &c->link);
-	r = make_clients(c, err);
 	init(c);
-	if (r < 0) {
-		destroy(c);
-		return NULL;
-	}
 	return c;
 }
 

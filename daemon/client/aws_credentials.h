@@ -77,12 +77,12 @@ struct aws_waiter {
 
 /*
  * A reference to the object of those params (a new one, or that of others on
- * the same loop).  NULL and *err when the CA file or the proxy's URL is no
- * good.  Loop and resolver must outlive it.  The container_endpoint must live
- * as long as it; other strings are copied.
+ * the same loop).  Nothing is read before it is asked for something.  Loop and
+ * resolver must outlive it.  The container_endpoint must live as long as it;
+ * other strings are copied.
  */
 struct aws_credentials *aws_credentials_new(
-	    const struct aws_credentials_params *, struct error *err);
+	    const struct aws_credentials_params *);
 struct aws_credentials *aws_credentials_ref(struct aws_credentials *);
 /* With the last one, what is under way is cancelled. Accepts NULL. */
 void	aws_credentials_unref(struct aws_credentials *);

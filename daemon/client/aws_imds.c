@@ -268,6 +268,9 @@ aws_imds_start(struct aws_imds *m, const struct aws_imds_params *params,
 		    "the endpoint of instance metadata: %s", why.text);
 		return -EINVAL;
 	}
+	m->http = aws_clients_direct(m->clients, err);
+	if (m->http == NULL)
+		return -EINVAL;
 	m->want_region = region;
 	m->renewed = false;
 	m->tries = 0;
@@ -280,10 +283,10 @@ aws_imds_start(struct aws_imds *m, const struct aws_imds_params *params,
 }
 
 void
-aws_imds_init(struct aws_imds *m, struct loop *loop, struct http_client *http,
+aws_imds_init(struct aws_imds *m, struct aws_clients *clients,
     aws_provider_fn *done, void *owner)
 {
-	*m = (struct aws_imds){ .loop = loop, .http = http, .done = done,
+	*m = (struct aws_imds){ .clients = clients, .done = done,
 		.owner = owner };
 	m->request.add_headers = add_headers;
 	m->request.on_done = on_done;

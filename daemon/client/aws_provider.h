@@ -11,6 +11,7 @@
 #define BOT_CLIENT_AWS_PROVIDER_H
 
 #include "base/buffer.h"
+#include "client/aws_clients.h"
 #include "client/aws_endpoint.h"
 #include "client/aws_retry.h"
 #include "codec/aws_answer.h"
@@ -64,8 +65,8 @@ enum aws_imds_state {
 };
 
 struct aws_imds {
-	struct loop *loop;
-	struct http_client *http;	/* without a proxy */
+	struct aws_clients *clients;
+	struct http_client *http;	/* of these */
 	aws_provider_fn *done;
 	void *owner;
 	struct aws_imds_params params;
@@ -79,10 +80,10 @@ struct aws_imds {
 	char region[AWS_REGION_BYTES];	/* after a region was asked for */
 };
 
-void	aws_imds_init(struct aws_imds *, struct loop *, struct http_client *,
+void	aws_imds_init(struct aws_imds *, struct aws_clients *,
 	    aws_provider_fn *, void *owner);
 /* region: only that; the answer is empty and region is set.  0, or -errno and
-   *err: the endpoint is no URL. */
+   *err: the endpoint is no URL, or there is no client for it. */
 int	aws_imds_start(struct aws_imds *, const struct aws_imds_params *,
 	    bool region, struct error *err);
 void	aws_imds_cancel(struct aws_imds *);
@@ -96,8 +97,8 @@ struct aws_container_params {
 };
 
 struct aws_container {
-	struct loop *loop;
-	struct http_client *http;	/* without a proxy */
+	struct aws_clients *clients;
+	struct http_client *http;	/* of these */
 	aws_provider_fn *done;
 	void *owner;
 	struct http_request request;
@@ -107,8 +108,8 @@ struct aws_container {
 	unsigned tries;
 };
 
-void	aws_container_init(struct aws_container *, struct loop *,
-	    struct http_client *, aws_provider_fn *, void *owner);
+void	aws_container_init(struct aws_container *, struct aws_clients *,
+	    aws_provider_fn *, void *owner);
 /* 0, or -errno and *err: the token file, or a URL that is not allowed. */
 int	aws_container_start(struct aws_container *,
 	    const struct aws_container_params *, struct error *err);
@@ -129,8 +130,8 @@ struct aws_role {
 void	aws_role_done(struct aws_role *);
 
 struct aws_sts {
-	struct loop *loop;
-	struct http_client *http;
+	struct aws_clients *clients;
+	struct http_client *http;	/* of these */
 	aws_provider_fn *done;
 	void *owner;
 	struct http_request request;
@@ -146,7 +147,7 @@ struct aws_sts {
 	const char *arn;
 };
 
-void	aws_sts_init(struct aws_sts *, struct loop *, struct http_client *,
+void	aws_sts_init(struct aws_sts *, struct aws_clients *,
 	    aws_provider_fn *, void *owner);
 /* Takes what is in keys (NULL for a web identity), also on failure. 0, or
    -errno and *err: the URL or the token file is no good. */

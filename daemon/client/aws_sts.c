@@ -87,7 +87,7 @@ on_failure(struct aws_sts *s, const struct http_response *r,
 	if (aws_retry_again(&s->retry, &s->bucket, failure,
 	    r != NULL ? MIN(r->retry_after_us, AWS_RETRY_MAX_US) : 0,
 	    &delay_us)) {
-		timer_arm(s->loop, &s->timer, delay_us);
+		timer_arm(s->clients->loop, &s->timer, delay_us);
 		return;
 	}
 	if (r != NULL && !s->skewed && aws_clock_learn(&s->clock,
@@ -225,7 +225,8 @@ aws_sts_start(struct aws_sts *s, const struct aws_role *role, const char *url,
 		clear(s);
 		return -EINVAL;
 	}
-	if (make_body(s, role, err) < 0) {
+	s->http = aws_clients_proxied(s->clients, err);
+	if (s->http == NULL || make_body(s, role, err) < 0) {
 		clear(s);
 		return -EINVAL;
 	}
@@ -235,10 +236,10 @@ aws_sts_start(struct aws_sts *s, const struct aws_role *role, const char *url,
 }
 
 void
-aws_sts_init(struct aws_sts *s, struct loop *loop, struct http_client *http,
+aws_sts_init(struct aws_sts *s, struct aws_clients *clients,
     aws_provider_fn *done, void *owner)
 {
-	*s = (struct aws_sts){ .loop = loop, .http = http, .done = done,
+	*s = (struct aws_sts){ .clients = clients, .done = done,
 		.owner = owner };
 	timer_init(&s->timer, "aws.sts", on_timer, s);
 	aws_retry_bucket_init(&s->bucket);
@@ -255,7 +256,7 @@ aws_sts_init(struct aws_sts *s, struct loop *loop, struct http_client *http,
 void
 aws_sts_cancel(struct aws_sts *s)
 {
-	timer_cancel(s->loop, &s->timer);
+	timer_cancel(s->clients->loop, &s->timer);
 	http_cancel(&s->request);
 	clear(s);
 }

@@ -228,12 +228,8 @@ on_waiter(struct aws_waiter *w, const struct error *err)
 static inline void
 make(struct aws_rig *r)
 {
-	struct error err = ERROR_INIT;
-
 	if (r->c == NULL)
-		r->c = aws_credentials_new(&r->params, &err);
-	if (r->c == NULL)
-		fail_msg("%s", err.text);
+		r->c = aws_credentials_new(&r->params);
 }
 
 /* Waits for an end. */

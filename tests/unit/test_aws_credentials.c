@@ -354,14 +354,13 @@ test_equal_parameters_share_one_object(void **state)
 	struct aws_credentials_params p = r->params;
 	_cleanup_free_ char *profile = xstrdup("jobs");
 	struct aws_credentials *a, *b, *c;
-	struct error err = ERROR_INIT;
 
 	p.profile = "jobs";
-	a = aws_credentials_new(&p, &err);
+	a = aws_credentials_new(&p);
 	p.profile = profile;
-	b = aws_credentials_new(&p, &err);
+	b = aws_credentials_new(&p);
 	p.profile = NULL;
-	c = aws_credentials_new(&p, &err);
+	c = aws_credentials_new(&p);
 	assert_ptr_equal(a, b);
 	assert_ptr_not_equal(a, c);
 	assert_ptr_equal(aws_credentials_ref(c), c);
@@ -370,9 +369,18 @@ test_equal_parameters_share_one_object(void **state)
 	aws_credentials_unref(c);
 	aws_credentials_unref(c);
 	aws_credentials_unref(NULL);
-	p.ca_file = "/nowhere/ca.pem";
-	assert_null(aws_credentials_new(&p, &err));
-	assert_true(error_is_set(&err));
+}
+
+static void
+test_a_ca_file_that_is_not_there(void **state)
+{
+	struct aws_rig *r = *state;
+
+	r->params.ca_file = "/nowhere/ca.pem";
+	set_env("AWS_ROLE_ARN", "arn:web");
+	set_env("AWS_WEB_IDENTITY_TOKEN_FILE", put_file(r, "jwt", "s3cr3t"));
+	fetch(r);
+	assert_no_keys(r, ERROR_REJECTED, "/nowhere/ca.pem");
 }
 
 /* ---- refreshing ---- */
@@ -411,6 +419,21 @@ test_keys_are_refreshed_between_15_and_10_minutes_before(void **state)
 	assert_keys(r, "ASIATHREE");
 	assert_int_equal(r->web->requests, 3);
 	assert_int_equal(r->called, 1);
+}
+
+static void
+test_nobody_waits_for_a_refresh(void **state)
+{
+	struct aws_rig *r = *state;
+
+	container(r);
+	answer_json(r, "ASIAONE", HOUR_LATER);
+	web_script(r->web, "-");
+	fetch(r);
+	clock_advance(50 * MINUTE);
+	WAIT(r, r->web->requests == 2);
+	fetch(r);
+	assert_keys(r, "ASIAONE");
 }
 
 static void
@@ -783,8 +806,10 @@ main(void)
 		aws_test(test_the_last_reference_may_go_inside_a_callback),
 		aws_test(test_going_away_in_the_middle),
 		aws_test(test_equal_parameters_share_one_object),
+		aws_test(test_a_ca_file_that_is_not_there),
 		aws_test(
 		    test_keys_are_refreshed_between_15_and_10_minutes_before),
+		aws_test(test_nobody_waits_for_a_refresh),
 		aws_test(test_the_moment_is_left_to_chance),
 		aws_test(
 		    test_short_lived_keys_are_refreshed_in_their_last_third),
