@@ -35,7 +35,8 @@ aws_waiter_cancel(struct aws_waiter *w)
 }
 
 void
-aws_credentials_wake(struct aws_credentials *c, struct list *waiters, const struct error *err)
+aws_credentials_wake(struct aws_credentials *c, struct list *waiters,
+    const struct error *err)
 {
 	struct error copy;
 	LIST_HEAD(woken);

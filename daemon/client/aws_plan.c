@@ -14,7 +14,7 @@
 
 /* ---- saying so ---- */
 
-static void
+static void _printf_(3, 0)
 add_line(struct buffer *b, const char *provider, const char *fmt, va_list ap)
 {
 	buffer_printf(b, "%s: ", provider);
