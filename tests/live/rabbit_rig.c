@@ -260,7 +260,16 @@ reply_text(amqp_rpc_reply_t r)
 		    (int)m->reply_text.len, (const char *)m->reply_text.bytes);
 		return text;
 	}
-	return "the connection is closed";
+	if (r.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
+	    r.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
+		const amqp_connection_close_t *m = r.reply.decoded;
+
+		snprintf(text, sizeof(text), "connection closed: %u %.*s",
+		    m->reply_code, (int)m->reply_text.len,
+		    (const char *)m->reply_text.bytes);
+		return text;
+	}
+	return "no answer";
 }
 
 static void

@@ -415,12 +415,14 @@ prefetch_holds(enum durability kind)
 {
 	struct rig *r = up_declaring(kind, "Prefetch=7\n", 7);
 
-	produce(0, 30);
+	produce(0, 7);
 	wait_for(r, r->nheld == 7);
 	r->window = 0;
 	credit(r, 0);
 	settle_and_wait(r, r->held[0], SETTLE_ACK, 0, 1, 0);
 	turn_for(r, 500 * USEC_PER_MSEC);
+	produce(7, 23);
+	turn_for(r, 200 * USEC_PER_MSEC);
 	assert_true(count("jobs") >= 22);	/* 30 less 1 less 7 */
 	r->window = 7;
 	wait_for(r, r->nheld == 7);
