@@ -6,6 +6,7 @@
 #include "queue/rabbitmq.h"
 #include "queue/redis.h"
 #include "queue/spool.h"
+#include "worker/http_pool.h"
 #include "worker/worker.h"
 
 static const struct config_key operator_keys[] = {
@@ -39,14 +40,14 @@ static const struct queue_type *const queues[] = {
 };
 
 static const struct handler_type *const handlers[] = {
-	&worker_handler_type, NULL
+	&worker_handler_type, &http_handler_type, NULL
 };
 
 const struct engine_types bot_types = { queues, handlers };
 
 const struct config_kind *const bot_schema[] = {
 	&operator_kind, &engine_operator_kind,
-	&engine_pool_kind, &worker_pool_kind,
+	&engine_pool_kind, &worker_pool_kind, &http_pool_kind,
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	&rabbitmq_queue_kind,
 	NULL

@@ -32,8 +32,9 @@ http_client_new(struct loop *loop, struct resolver *resolver,
 	}
 	tls.server = false;
 	tls.alpn = "http/1.1";
-	hc->tls = tls_context_new(&tls, err);
-	if (hc->tls == NULL) {
+	if (!p->no_tls)
+		hc->tls = tls_context_new(&tls, err);
+	if (hc->tls == NULL && !p->no_tls) {
 		http_client_free(hc);
 		return NULL;
 	}
@@ -200,6 +201,7 @@ http_send(struct http_client *hc, struct http_request *r)
 	list_init(&ex->link);
 	http_answer_init(&ex->answer, strcmp(r->method, "HEAD") == 0,
 	    r->max_response != 0 ? r->max_response : MIB);
+	ex->answer.may_cut = r->cut_response;
 	timer_init(&ex->timer, "http.answer", on_timeout, ex);
 	timer_arm(hc->loop, &ex->timer, r->timeout_us != 0 ? r->timeout_us :
 	    TIMEOUT_US);

@@ -42,6 +42,8 @@ struct http_exchange;
 
 struct http_client_params {
 	struct tls_params tls;		/* of https; alpn is set by the client */
+	bool no_tls;			/* only http will be asked for: reading the
+					   system's certificates takes 30 ms */
 	/*
 	 * "http://[user:password@]host:port" for all requests, or NULL: what
 	 * HTTPS_PROXY, HTTP_PROXY and NO_PROXY (also lower case; HTTP_PROXY only
@@ -92,6 +94,8 @@ struct http_request {
 	size_t max_response;		/* bytes of decoded body; 0: 1 MiB */
 	bool resend;			/* safe to send twice */
 	bool any_status;		/* 3xx is an answer like any other */
+	bool cut_response;		/* too long a body is cut, no error; for
+					   those who only want the status */
 	/* private */
 	struct http_exchange *exchange;
 };

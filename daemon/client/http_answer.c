@@ -19,9 +19,14 @@ http_answer_done(struct http_answer *a)
 	buffer_done(&a->body);
 }
 
+/* 1 when what is there will do. */
 static int
-too_large(const struct http_answer *a, struct error *err)
+too_large(struct http_answer *a, struct error *err)
 {
+	if (a->may_cut) {
+		a->was_cut = true;
+		return 1;
+	}
 	error_set(err, ERROR_REJECTED, "response_too_large",
 	    "the answer is longer than %zu bytes", a->max_body);
 	return -EMSGSIZE;
@@ -53,21 +58,33 @@ read_head(struct http_answer *a, struct buffer *in, struct error *err)
 	(void)http1_parse_response(buffer_slice(&a->head_bytes), a->to_head,
 	    &a->head, err);
 	a->have_head = true;
-	if (a->head.body == HTTP1_BODY_LENGTH &&
+	if (a->head.body == HTTP1_BODY_LENGTH && !a->may_cut &&
 	    a->head.content_length > a->max_body)
 		return too_large(a, err);
 	return 1;
 }
 
-static int
-read_length(struct http_answer *a, struct buffer *in)
+/* Up to max bytes in all; false when there are more. */
+static bool
+take(struct http_answer *a, struct buffer *in, uint64_t max)
 {
-	size_t left = (size_t)a->head.content_length - buffer_len(&a->body);
-	size_t n = MIN(left, buffer_len(in));
+	size_t room = (size_t)max - buffer_len(&a->body);
+	size_t n = MIN(room, buffer_len(in));
 
 	buffer_add(&a->body, buffer_head(in), n);
 	buffer_consume(in, n);
-	return n == left;
+	return buffer_len(in) == 0;
+}
+
+static int
+read_length(struct http_answer *a, struct buffer *in, struct error *err)
+{
+	uint64_t length = a->head.content_length;
+
+	if (length > a->max_body)
+		return take(a, in, a->max_body) ? 0 : too_large(a, err);
+	(void)take(a, in, length);
+	return buffer_len(&a->body) == length;
 }
 
 static int
@@ -87,11 +104,7 @@ read_chunked(struct http_answer *a, struct buffer *in, struct error *err)
 static int
 read_until_close(struct http_answer *a, struct buffer *in, struct error *err)
 {
-	if (buffer_len(in) > a->max_body - buffer_len(&a->body))
-		return too_large(a, err);
-	buffer_add(&a->body, buffer_head(in), buffer_len(in));
-	buffer_consume(in, buffer_len(in));
-	return 0;
+	return take(a, in, a->max_body) ? 0 : too_large(a, err);
 }
 
 int
@@ -103,7 +116,7 @@ http_answer_read(struct http_answer *a, struct buffer *in, struct error *err)
 		return r;
 	switch (a->head.body) {
 	case HTTP1_BODY_LENGTH:
-		return read_length(a, in);
+		return read_length(a, in, err);
 	case HTTP1_BODY_CHUNKED:
 		return read_chunked(a, in, err);
 	case HTTP1_BODY_UNTIL_CLOSE:

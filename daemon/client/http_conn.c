@@ -123,7 +123,7 @@ conn_data(struct stream *s, struct buffer *in)
 	/* More than the answer, or an answer before the whole request: nobody
 	   knows what would come next. */
 	http_exchange_answered(ex, ex->answer.head.keep_alive &&
-	    buffer_len(in) == 0 && c->unsent.n == 0 && stream_pending(s) == 0);
+	    !ex->answer.was_cut && buffer_len(in) == 0 && c->unsent.n == 0 && stream_pending(s) == 0);
 }
 
 static void
@@ -195,11 +195,11 @@ conn_down(struct stream *s, const struct error *from)
 		http_exchange_answered(ex, false);
 		return;
 	}
-	/* It had been closed before we asked, only the news came late. */
-	if (c->state == HTTP_CONN_BUSY && c->used && !ex->resent &&
+	/* It had been closed before we asked, only the news came late.  Once:
+	   the new one is not used yet. */
+	if (c->state == HTTP_CONN_BUSY && c->used &&
 	    s->bytes_in == c->heard_bytes && from->class == ERROR_TRANSIENT &&
 	    may_resend(ex->request)) {
-		ex->resent = true;
 		c->exchange = NULL;
 		http_conn_free(c);
 		http_conn_open(ep, ex);

@@ -25,6 +25,7 @@
 struct http_answer {
 	bool to_head;		/* of a HEAD: no body, whatever it says */
 	bool have_head;
+	bool may_cut, was_cut;	/* a body over max_body is no error */
 	size_t max_body;
 	struct http1_head head;	/* points into head_bytes */
 	struct http1_chunked chunked;
@@ -92,7 +93,6 @@ struct http_exchange {
 	struct list link;		/* of endpoint->waiting */
 	struct timer timer;		/* timeout_us */
 	struct http_answer answer;
-	bool resent;
 };
 
 /* The answer is complete.  keep: its connection can serve another.  Nothing of

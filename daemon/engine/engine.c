@@ -63,7 +63,7 @@ check_pool(struct config *c, const struct config_section *s,
 	}
 	if (first == NULL)
 		config_problem(c, s, NULL, "no handler: set one of Exec=, "
-		    "Command=, Module=");
+		    "Command=, Module=, Http=");
 }
 
 static void

@@ -25,8 +25,8 @@ const struct config_kind engine_operator_kind = {
 static const struct config_key pool_keys[] = {
 	{ "Timeout", CONFIG_SPAN, "30s", NULL, 1000, 0, CONFIG_RELOAD,
 	    "How long a handler may work on one message. Then its worker gets "
-	    "SIGTERM, after KillGrace= SIGKILL, and the message is retried "
-	    "with the error type timeout." },
+	    "SIGTERM, after KillGrace= SIGKILL (a request of Http= is given "
+	    "up), and the message is retried with the error type timeout." },
 	{ "MaxCrashes", CONFIG_UNSIGNED, "2", NULL, 1, 1000, CONFIG_RELOAD,
 	    "A message that ended its worker so many times is poison and goes "
 	    "to the dead letters." },
@@ -35,7 +35,7 @@ static const struct config_key pool_keys[] = {
 const struct config_kind engine_pool_kind = {
 	"Pool", true, NULL, NULL, pool_keys, ARRAY_SIZE(pool_keys),
 	"A set of workers with one handler. Exactly one of the handler keys "
-	"(Exec=, Command=, Module=) must be set.",
+	"(Exec=, Command=, Module=, Http=) must be set.",
 };
 
 static const struct config_key queue_keys[] = {

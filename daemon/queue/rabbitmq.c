@@ -160,6 +160,7 @@ rabbit_start(struct queue *q)
 	struct rabbit_queue *rq = rabbit_of(q);
 
 	warn_timeout(rq);
+	rabbit_management_start(rq->management);
 	connect_now(rq);
 }
 
@@ -333,11 +334,13 @@ rabbit_status(struct queue *q, json_t *o)
 	json_object_set_new(o, "consumer",
 	    text_or_null(rq->consumer.state == CONSUMER_ON ?
 	    rq->consumer.tag : NULL));
-	json_object_set_new(o, "prefetch", json_integer(
+	json_object_set_new(o, "consumer_prefetch", json_integer(
 	    rq->consumer.state == CONSUMER_ON ?
 	    (json_int_t)rq->consumer.prefetch : 0));
 	json_object_set_new(o, "unacknowledged",
 	    json_integer((json_int_t)rq->ndeliveries));
+	json_object_set_new(o, "acknowledgements",
+	    json_integer((json_int_t)rq->acknowledgements));
 	json_object_set_new(o, "publishing", json_integer((json_int_t)
 	    (length(&rq->jobs) + length(&rq->unconfirmed))));
 	json_object_set_new(o, "published",

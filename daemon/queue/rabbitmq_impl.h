@@ -397,6 +397,7 @@ void	rabbit_probe(struct queue *);
 struct rabbit_management *rabbit_management_new(struct rabbit_queue *,
 	    struct config *, const struct config_section *);
 void	rabbit_management_free(struct rabbit_management *);
+void	rabbit_management_start(struct rabbit_management *);
 void	rabbit_management_probe(struct rabbit_management *);
 void	rabbit_management_status(const struct rabbit_management *, json_t *);
 
@@ -456,6 +457,8 @@ struct rabbit_queue {
 	unsigned nacks;
 	struct timer gather_timer;
 	bool gathered;			/* the moment is over */
+	bool hurry;			/* a message waits for its key */
+	uint64_t gap_since_us;		/* acks wait behind a gap; 0 */
 
 	/* Publishing. */
 	uint64_t unblocked_us;		/* when the broker last took them again */
@@ -482,7 +485,7 @@ struct rabbit_queue {
 	struct timer stop_timer;
 
 	/* Counts for the status. */
-	uint64_t published, publish_refused;
+	uint64_t published, publish_refused, acknowledgements;
 };
 
 static inline struct rabbit_queue *

@@ -22,7 +22,7 @@
 
 struct rabbit_management {
 	struct rabbit_queue *rq;
-	struct http_client *client;	/* made when it is first needed */
+	struct http_client *client;	/* NULL: could not be made, see error */
 	struct http_request request;
 	char *url;			/* of the queue */
 	uint64_t asked_us, answered_us;	/* monotonic; 0 never */
@@ -219,22 +219,28 @@ on_done(struct http_request *r, const struct http_response *res,
 		    "again", m->error.text, m->error.code);
 }
 
-static bool
-make_client(struct rabbit_management *m)
+void
+rabbit_management_start(struct rabbit_management *m)
 {
-	const struct rabbit_queue *rq = m->rq;
-	struct http_client_params params = {
+	const struct rabbit_queue *rq;
+	struct http_client_params params;
+
+	if (m == NULL)
+		return;
+	rq = m->rq;
+	params = (struct http_client_params){
 		.tls = {
 			.insecure = !rq->tls_config.verify,
 			.ca_file = rq->tls_config.ca,
 		},
+		.no_tls = !m->request.url.tls,
 		.max_connections = 1,
 	};
 
-	if (m->client == NULL)
-		m->client = http_client_new(rq->loop, rq->queue->resolver,
-		    &params, &m->error);
-	return m->client != NULL;
+	/* The certificates that it reads are those of the queue itself, which
+	   will complain of them. */
+	m->client = http_client_new(rq->loop, rq->queue->resolver, &params,
+	    &m->error);
 }
 
 void
@@ -242,9 +248,8 @@ rabbit_management_probe(struct rabbit_management *m)
 {
 	uint64_t now = clock_monotonic_us();
 
-	if (m == NULL || http_busy(&m->request) ||
-	    (m->asked_us != 0 && now - m->asked_us < ASK_EVERY_US) ||
-	    !make_client(m))
+	if (m == NULL || m->client == NULL || http_busy(&m->request) ||
+	    (m->asked_us != 0 && now - m->asked_us < ASK_EVERY_US))
 		return;
 	m->asked_us = now;
 	m->request.add_headers = add_headers;

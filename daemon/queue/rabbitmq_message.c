@@ -20,6 +20,7 @@ struct reading {
 	struct slice exchange, routing_key;
 	struct slice user_id, expiration;
 	const amqp_field_value_t *x_death, *our_x_death;
+	bool copy;			/* ours: it comes from a delay queue */
 };
 
 /* ---- single attributes ---- */
@@ -165,6 +166,10 @@ header(struct reading *r, struct slice key, const amqp_field_value_t *v)
 		r->x_death = v;
 		return;
 	}
+	/* The time in our delay queue is no death that anybody asked about. */
+	if (r->copy && (starts_with(key, SLICE("x-first-death-")) ||
+	    starts_with(key, SLICE("x-last-death-"))))
+		return;
 	if (slice_is(key, "x-delivery-count"))
 		r->meta->deliveries = number_of(v);
 	else if (slice_is(key, "x-stream-offset"))
@@ -256,13 +261,13 @@ rabbit_meta(struct rabbit_conn *conn, const struct rabbit_content *c,
 	    PROPERTIES_MAX) * sizeof(*attributes));
 	r.at = attributes;
 	properties(&r, p);
+	r.copy = amqp_wire_find(headers, HEADER_ATTEMPT) != NULL;
 	for (int i = 0; i < headers->num_entries; i++)
 		header(&r, amqp_wire_slice(headers->entries[i].key),
 		    &headers->entries[i].value);
-	/* Where it died before; not that it has waited for its retry. */
 	if (r.our_x_death != NULL)
 		add_value(&r, SLICE("x-death"), r.our_x_death);
-	else if (r.x_death != NULL && ret->attempt == 1)
+	else if (r.x_death != NULL && !r.copy)
 		add_value(&r, SLICE("x-death"), r.x_death);
 	if (r.user_id.n != 0)
 		add(&r, SLICE("user-id"), r.user_id, false);

@@ -226,12 +226,24 @@ unroutable(struct rabbit_queue *rq, struct rabbit_job *job)
 }
 
 static void
+job_refused(struct rabbit_queue *rq, struct rabbit_job *job)
+{
+	struct error err;
+
+	error_set(&err, ERROR_REJECTED, "refused", "the broker has refused "
+	    "it: queue %s is at its length limit", rq->name);
+	job_failed(rq, job, &err);
+}
+
+static void
 confirmed(struct rabbit_queue *rq, struct rabbit_job *job, bool accepted)
 {
 	if (job->returned)
 		unroutable(rq, job);
 	else if (accepted)
 		job_done(rq, job);
+	else if (job->delivery == NULL)
+		job_refused(rq, job);
 	else
 		try_again(rq, job, "the broker has refused it (basic.nack: "
 		    "is the queue at its length limit?)");

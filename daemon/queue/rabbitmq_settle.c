@@ -6,8 +6,16 @@
 #include "base/fault.h"
 #include "queue/rabbitmq_impl.h"
 
-/* How long what is done waits for its elders, to leave with them as one. */
+/*
+ * A broker is busy with every acknowledgement, however many it stands for:
+ * what is done waits a moment for its like, and behind a gap a little longer
+ * for the gap to close.  Not while the window would run dry, nor when another
+ * message waits for its key.
+ */
 #define GATHER_US	(2 * USEC_PER_MSEC)
+#define GAP_US		(10 * USEC_PER_MSEC)
+#define GATHER_PART	8	/* of the prefetch */
+#define GAP_PART	2
 
 /* ---- collecting ---- */
 
@@ -17,6 +25,8 @@ rabbit_acknowledge(struct rabbit_queue *rq, struct rabbit_delivery *d)
 	d->state = DELIVERY_ACK;
 	list_push_back(&rq->acks, &d->settle_link);
 	rq->nacks++;
+	if (d->message->order != NULL)
+		rq->hurry = true;
 	task_schedule(rq->loop, &rq->batch_task);
 }
 
@@ -138,6 +148,7 @@ write_oldest(struct rabbit_queue *rq)
 	if (last == NULL)
 		return;
 	end = l;
+	rq->acknowledgements++;
 	amqp_wire_add_ack(rabbit_out(ch), ch->number, last->tag,
 	    &last->link != rq->deliveries.next);
 	while ((l = rq->deliveries.next) != end)
@@ -155,16 +166,42 @@ write_singly(struct rabbit_queue *rq)
 		    struct rabbit_delivery, settle_link);
 
 		amqp_wire_add_ack(rabbit_out(ch), ch->number, d->tag, false);
+		rq->acknowledgements++;
 		settled(rq, d, NULL);
 	}
 }
 
-/* Waiting must not make the broker wait: only while its window has room. */
 static bool
-may_gather(const struct rabbit_queue *rq)
+many(const struct rabbit_queue *rq, unsigned part)
 {
-	return !rq->gathered && !rq->stopping &&
-	    rq->nacks < MAX(rq->consumer.prefetch / 4, 1u);
+	return rq->nacks >= MAX(rq->consumer.prefetch / part, 1u);
+}
+
+static void
+write_acks(struct rabbit_queue *rq)
+{
+	uint64_t now = loop_now_us(rq->loop);
+	bool at_once = rq->hurry || rq->stopping;
+
+	if (rq->nacks == 0)
+		return;
+	if (at_once || rq->gathered || many(rq, GATHER_PART))
+		write_oldest(rq);
+	rq->gathered = false;
+	if (rq->nacks == 0)
+		rq->gap_since_us = 0;
+	else if (rq->gap_since_us == 0)
+		rq->gap_since_us = now;
+	if (at_once || many(rq, GAP_PART) ||
+	    (rq->gap_since_us != 0 && now - rq->gap_since_us >= GAP_US)) {
+		write_singly(rq);
+		rq->gap_since_us = 0;
+	}
+	rq->hurry = false;
+	if (rq->nacks == 0)
+		timer_cancel(rq->loop, &rq->gather_timer);
+	else if (!timer_armed(&rq->gather_timer))
+		timer_arm(rq->loop, &rq->gather_timer, GATHER_US);
 }
 
 void
@@ -182,15 +219,7 @@ rabbit_flush(struct rabbit_queue *rq)
 	}
 	rabbit_publish_flush(rq);
 	write_requeues(rq);
-	write_oldest(rq);
-	if (rq->nacks != 0 && may_gather(rq)) {
-		if (!timer_armed(&rq->gather_timer))
-			timer_arm(rq->loop, &rq->gather_timer, GATHER_US);
-	} else {
-		write_singly(rq);
-		timer_cancel(rq->loop, &rq->gather_timer);
-	}
-	rq->gathered = false;
+	write_acks(rq);
 	rabbit_flush_out(rabbit_consume_channel(rq));
 	rabbit_window(rq);
 	rabbit_stop_check(rq);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "worker/http_pool.h"
 #include "worker/internal.h"
 
 static const struct config_key keys[] = {
@@ -42,9 +43,11 @@ static const struct config_key keys[] = {
 	{ "Environment", CONFIG_WORDS, NULL, NULL, 0, 0, CONFIG_RELOAD,
 	    "NAME=VALUE words for the environment of workers. Of the operator's "
 	    "own they get PATH, LANG, LC_*, TZ, HOME and USER only." },
-	{ "Concurrency", CONFIG_UNSIGNED, "1024", NULL, 1, 1024, CONFIG_RELOAD,
+	{ "Concurrency", CONFIG_UNSIGNED, NULL, NULL, 1, WORKER_READY_MAX,
+	    CONFIG_RELOAD,
 	    "At most so many messages at once in a worker that announces that "
-	    "it takes several." },
+	    "it takes several (by default 1024), or so many requests of Http= "
+	    "(by default 10)." },
 	{ "StartTimeout", CONFIG_SPAN, "10s", NULL, 1000, 0, CONFIG_RELOAD,
 	    "How long a worker may take until it is ready." },
 	{ "KillGrace", CONFIG_SPAN, "5s", NULL, 1000, 0, CONFIG_RELOAD,
@@ -361,6 +364,18 @@ make_environment(struct reader *r, const struct identity *id)
 	return env.at;
 }
 
+/* Keys that only mean something for requests. */
+static void
+check_foreign_keys(struct reader *r)
+{
+	for (size_t i = 0; i < http_pool_kind.nkeys; i++) {
+		const char *key = http_pool_kind.keys[i].name;
+
+		if (config_is_set(r->section, key))
+			problem(r, key, "%s= means nothing without Http=", key);
+	}
+}
+
 /* ---- the command line of the runner ---- */
 
 static void
@@ -451,7 +466,9 @@ settings_read(const struct pool *pool, struct config *config,
 	s->max = (unsigned)max;
 	s->max_messages = config_unsigned(section, "MaxMessages");
 	s->memory_max_bytes = config_bytes(section, "MemoryMax");
-	s->concurrency = (unsigned)config_unsigned(section, "Concurrency");
+	s->concurrency = config_is_set(section, "Concurrency") ?
+	    (unsigned)config_unsigned(section, "Concurrency") :
+	    WORKER_READY_MAX;
 	s->start_timeout_us = config_span_us(section, "StartTimeout");
 	s->kill_grace_us = config_span_us(section, "KillGrace");
 	s->idle_timeout_us = config_span_us(section, "IdleTimeout");
@@ -460,6 +477,7 @@ settings_read(const struct pool *pool, struct config *config,
 		s->output_level = LOG_LEVEL_NONE;
 	s->runner = find_runner();
 	read_handler(&r, s, &argv);
+	check_foreign_keys(&r);
 	read_identity(&r, &id);
 	s->envp = make_environment(&r, &id);
 	make_argv(&r, s, &argv, &id);

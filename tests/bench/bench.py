@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """make bench: both sides in one run, the ratio first.
 
-Bare: a minimal C client that reads and acknowledges from Redis in the same
-batches, without any worker.  Beside it bot-operator with a no-op Module=
-handler and with a no-op Python Exec= handler.
+Bare: a minimal C client that reads and acknowledges from the same server in
+the same batches, without any worker.  Beside it bot-operator with a no-op
+Module= handler, and for Redis also with a no-op Python Exec= handler.
+
+    bench.py [redis] [rabbitmq] [idle] [hung]      all of them without a name
 """
 import os
 import re
@@ -81,8 +83,14 @@ Prefetch=%(prefetch)d
 
 def ours(r, redis, handler, messages, name):
     redis("CONFIG", "RESETSTAT")
-    d = r.daemon(CONFIG % {"handler": handler, "address": redis.socket, "prefetch": BATCH * 2, "name": name},
-                 name=name, wait="status")
+    text = CONFIG % {"handler": handler, "address": redis.socket, "prefetch": BATCH * 2, "name": name}
+    rate, cpu, _ = measure(r, text, messages, name)
+    return rate, cpu, mean_batch(redis, messages)
+
+
+def measure(r, text, messages, name):
+    """Messages a second, CPU us a message, and the last status of the queue."""
+    d = r.daemon(text, name=name, wait="status")
     start = None
     end = time.monotonic() + 300
     cpu = 0
@@ -100,17 +108,16 @@ def ours(r, redis, handler, messages, name):
     cpu = cpu_of(d.pid) - cpu
     if q["done"] != messages or q["received"] != messages:
         raise AssertionError("received %d, done %d of %d" % (q["received"], q["done"], messages))
-    batch = mean_batch(redis, messages)
     d.stop()
     n = messages - first
-    return n / seconds, cpu * 1e6 / n, batch
+    return n / seconds, cpu * 1e6 / n, q
 
 
 def median(values):
     return tuple(statistics.median(v[i] for v in values) for i in range(3))
 
 
-def throughput():
+def redis_throughput():
     r = rig.Rig("bench")
     try:
         redis = r.redis()
@@ -129,10 +136,66 @@ def throughput():
     b, m, p = (median(results[k]) for k in ("bare", "module", "python"))
     print("Redis stream, %d-byte bodies, reads of at most %d, 2 workers, %d messages, median of %d rounds" %
           (BODY, BATCH, MESSAGES, ROUNDS))
-    print("%-42s %8s %12s %14s %14s" % ("", "ratio", "messages/s", "CPU us/message", "messages/read"))
-    for name, (rate, cpu, batch) in (("(a) bare C client, no worker", b), ("(b) bot-operator, no-op Module=", m),
-                              ("(c) bot-operator, no-op Python Exec=", p)):
-        print("%-42s %7.0f%% %12.0f %14.2f %14.0f" % (name, 100 * rate / b[0], rate, cpu, batch))
+    table([("(a) bare C client, no worker", b), ("(b) bot-operator, no-op Module=", m),
+           ("(c) bot-operator, no-op Python Exec=", p)], "messages/read")
+
+
+RABBIT_MESSAGES = int(os.environ.get("BENCH_RABBITMQ_MESSAGES", "100000"))
+RABBIT_PREFETCH = 1000
+RABBIT_ACK = 100
+RABBIT_CONFIG = """
+[Operator]
+Status=127.0.0.1:0
+Control={dir}/%(name)s.sock
+[Pool work]
+Module={build}/tests/bench/noop_module.so
+Workers=2-2
+[Queue jobs]
+Type=rabbitmq
+Address=127.0.0.1:%(port)d
+Name=%(queue)s
+Declare=%(type)s
+Pool=work
+Prefetch=%(prefetch)d
+"""
+
+
+def rabbit_program(node, *args):
+    return subprocess.run([os.path.join(rig.BUILD, "tests/bench/bare_rabbitmq"), str(node.port), *map(str, args)],
+                          check=True, stdout=subprocess.PIPE).stdout.split()
+
+
+def rabbit_round(r, node, kind, i):
+    queue = "%s%d" % (kind, i)
+    rabbit_program(node, queue, "fill", kind, BODY, RABBIT_MESSAGES)
+    out = rabbit_program(node, queue, "consume", RABBIT_PREFETCH, RABBIT_ACK, RABBIT_MESSAGES)
+    bare = int(out[0]) / float(out[1]), float(out[2]) * 1e6 / int(out[0]), RABBIT_ACK
+    rabbit_program(node, queue, "fill", kind, BODY, RABBIT_MESSAGES)
+    rate, cpu, q = measure(r, RABBIT_CONFIG % {"name": queue, "port": node.port, "queue": queue, "type": kind,
+                                               "prefetch": RABBIT_PREFETCH}, RABBIT_MESSAGES, queue)
+    return bare, (rate, cpu, q["done"] / max(q["acknowledgements"], 1))
+
+
+def rabbitmq_throughput():
+    r = rig.Rig("bench")
+    try:
+        node = r.rabbit()
+        for kind in ("classic", "quorum"):
+            rounds = [rabbit_round(r, node, kind, i) for i in range(ROUNDS)]
+            b, m = median([x[0] for x in rounds]), median([x[1] for x in rounds])
+            print("RabbitMQ %s queue, %d-byte bodies, prefetch %d, 2 workers, %d messages, median of %d rounds" %
+                  (kind, BODY, RABBIT_PREFETCH, RABBIT_MESSAGES, ROUNDS))
+            table([("(a) bare rabbitmq-c client, no worker", b), ("(b) bot-operator, no-op Module=", m)],
+                  "messages/ack")
+    finally:
+        r.close(False)
+
+
+def table(rows, last):
+    print("%-42s %8s %12s %14s %14s" % ("", "ratio", "messages/s", "CPU us/message", last))
+    for name, (rate, cpu, batch) in rows:
+        print("%-42s %7.0f%% %12.0f %14.2f %14.0f" % (name, 100 * rate / rows[0][1][0], rate, cpu, batch))
+    sys.stdout.flush()
 
 
 def idle_and_start():
@@ -193,7 +256,8 @@ def hung_peer():
         r.close(False)
 
 
+PARTS = {"redis": redis_throughput, "rabbitmq": rabbitmq_throughput, "idle": idle_and_start, "hung": hung_peer}
+
 if __name__ == "__main__":
-    throughput()
-    idle_and_start()
-    hung_peer()
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()

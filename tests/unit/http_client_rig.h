@@ -233,25 +233,32 @@ call_on_done(struct http_request *r, const struct http_response *answer,
 		c->on_done(c);
 }
 
-/* path: the text must outlive the call. */
+/* Where it goes; format takes the port.  Works for 8 calls at a time. */
 static inline void
-call_init(struct call *c, struct web *w, const char *format)
+call_aim(struct call *c, const char *format, unsigned port)
 {
+	struct web *w = c->web;
 	char *url = w->url[w->nurl++ % ARRAY_SIZE(w->url)];
 	struct error err = ERROR_INIT;
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	snprintf(url, sizeof(w->url[0]), format, port);
+#pragma GCC diagnostic pop
+	if (http_url_parse(&c->req.url, url, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static inline void
+call_init(struct call *c, struct web *w, const char *format)
+{
 	*c = (struct call){ .web = w };
 	c->req.owner = c;
 	c->req.on_done = call_on_done;
 	c->req.add_headers = call_add_headers;
 	buffer_init(&c->body);
 	buffer_init(&c->header);
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	snprintf(url, sizeof(w->url[0]), format, w->listener.bound.port);
-#pragma GCC diagnostic pop
-	if (http_url_parse(&c->req.url, url, &err) < 0)
-		fail_msg("%s", err.text);
+	call_aim(c, format, w->listener.bound.port);
 }
 
 static inline void

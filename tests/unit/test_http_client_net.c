@@ -89,6 +89,36 @@ test_targets_on_the_wire(void **state)
 	}
 }
 
+/* A full backlog is a peer that never accepts. */
+static void
+test_connect_timeout_and_refusal(void **state)
+{
+	struct web *w = *state;
+	struct call c[4];
+	struct address full, none;
+	int fd = raw_listen(0, &full), gone = raw_listen(1, &none);
+
+	(void)close(gone);
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+		call_init(&c[i], w, "http://127.0.0.1:%u/");
+		call_aim(&c[i], "http://127.0.0.1:%u/", full.port);
+		c[i].req.connect_timeout_us = 100000;
+		call_send(&c[i]);
+	}
+	/* The first ones fit; they get no answer instead. */
+	RUN_UNTIL(w, c[3].done == 1);
+	assert_failed(&c[3], ERROR_TRANSIENT, "connect_timeout");
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+		http_cancel(&c[i].req);
+	call_aim(&c[0], "http://127.0.0.1:%u/", none.port);
+	call_run(&c[0]);
+	assert_failed(&c[0], ERROR_TRANSIENT, "ECONNREFUSED");
+	assert_int_equal(web_stats(w).open, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+		call_done(&c[i]);
+	(void)close(fd);
+}
+
 /* ---- when to try again ---- */
 
 static void
@@ -165,6 +195,45 @@ test_dates(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (http_date_parse(slice_of(bad[i]), &t) == 0)
 			fail_msg("a date: \"%s\"", bad[i]);
+}
+
+static void
+test_retry_after_and_date(void **state)
+{
+	static const struct {
+		const char *headers;
+		uint64_t after_s, date_s;
+	} cases[] = {
+		{ "Retry-After: 7\r\n", 7, 0 },
+		{ "Retry-After: 0\r\n", 0, 0 },
+		{ "Retry-After: soon\r\n", 0, 0 },
+		{ "Retry-After: -5\r\n", 0, 0 },
+		/* By the server's clock, however wrong that is. */
+		{ "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+			"Retry-After: Sun, 06 Nov 1994 08:50:07 GMT\r\n", 30,
+			784111777 },
+		{ "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+			"Retry-After: Sun, 06 Nov 1994 08:49:07 GMT\r\n", 0,
+			784111777 },
+		{ "", 0, 0 },
+	};
+	struct web *w = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char answer[300];
+		struct call c;
+
+		snprintf(answer, sizeof(answer), "HTTP/1.1 503 Busy\r\n"
+		    "%sContent-Length: 0\r\n\r\n", cases[i].headers);
+		web_script(w, answer);
+		call_init(&c, w, "http://127.0.0.1:%u/");
+		call_run(&c);
+		assert_answer(&c, 503, "");
+		assert_int_equal(c.retry_after_us,
+		    cases[i].after_s * USEC_PER_SEC);
+		assert_int_equal(c.date_us, cases[i].date_s * USEC_PER_SEC);
+		call_done(&c);
+	}
 }
 
 /* ---- which proxy ---- */
@@ -600,14 +669,11 @@ test_silent_peer_in_the_handshake(void **state)
 	struct call c;
 	struct address there;
 	int fd = raw_listen(8, &there);
-	char url[80];
-	struct error err;
 
 	web_client(w, &(struct http_client_params){ .proxy = "",
 		.tls = { .ca_file = file("ca.pem") } });
 	call_init(&c, w, "https://127.0.0.1:%u/");
-	snprintf(url, sizeof(url), "https://127.0.0.1:%u/", there.port);
-	assert_int_equal(http_url_parse(&c.req.url, url, &err), 0);
+	call_aim(&c, "https://127.0.0.1:%u/", there.port);
 	c.req.connect_timeout_us = 40000;
 	call_run(&c);
 	assert_failed(&c, ERROR_TRANSIENT, "connect_timeout");
@@ -677,9 +743,11 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_urls),
 		web_test(test_targets_on_the_wire),
+		web_test(test_connect_timeout_and_refusal),
 		cmocka_unit_test(test_retry_delay),
 		cmocka_unit_test(test_may_retry),
 		cmocka_unit_test(test_dates),
+		web_test(test_retry_after_and_date),
 		cmocka_unit_test(test_no_proxy),
 		cmocka_unit_test(test_proxies_of_the_environment),
 		cmocka_unit_test(test_bad_proxies),

@@ -10,9 +10,10 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "worker/http_pool.h"
 
 static const struct config_kind *const schema[] = {
-	&engine_pool_kind, &worker_pool_kind, NULL
+	&engine_pool_kind, &worker_pool_kind, &http_pool_kind, NULL
 };
 
 static struct rig *rig;
