@@ -72,7 +72,7 @@ dead_letters(enum durability kind)
 	assert_false(error_is_set(&w.err));
 	assert_int_equal(n, 25);
 	walk_close(r, &w);
-	wait_count("jobs.dead", 22);
+	wait_for(r, count("jobs.dead") == 22);
 	credit(r, 10);
 	wait_for(r, r->nheld == 1);
 	assert_true(body_is(r->held[0], "d3"));
@@ -96,7 +96,7 @@ dead_letters(enum durability kind)
 		}
 		walk_close(r, &w);
 		assert_int_equal(n, 22);
-		wait_count("jobs.dead", 22);
+		wait_for(r, count("jobs.dead") == 22);
 	}
 	rig_free(r);
 }
@@ -125,8 +125,8 @@ test_acting_twice(void **state _unused_)
 	walk_act(r, &w, DEAD_REDRIVE);
 	assert_true(error_is_set(&w.err));
 	walk_close(r, &w);
+	wait_for(r, count("jobs.dead") == 1);
 	assert_int_equal(r->downs, 0);
-	wait_count("jobs.dead", 1);
 	rig_free(r);
 	wait_count("jobs", 1);
 }
@@ -178,7 +178,7 @@ test_two_walks(void **state _unused_)
 	assert_false(error_is_set(&b.err));
 	walk_close(r, &a);
 	walk_close(r, &b);
-	wait_count("jobs.dead", 2);
+	wait_for(r, count("jobs.dead") == 2);
 	rig_free(r);
 }
 
