@@ -44,6 +44,7 @@ dead_letters(enum durability kind)
 {
 	struct rig *r = up_declaring(kind, "", 0);
 	struct walking w;
+	char first[64] = "";
 	unsigned n = 0;
 
 	make_dead(r, 25);
@@ -82,8 +83,6 @@ dead_letters(enum durability kind)
 	settle_and_wait(r, r->held[0], SETTLE_ACK, 0, 1, 0);
 	/* Looking changes neither what is there nor its order nor its ids. */
 	for (int again = 0; again < 3; again++) {
-		char first[64] = "";
-
 		walk_open(r, &w);
 		for (n = 0; walk_next(r, &w); n++) {
 			if (n != 0)
