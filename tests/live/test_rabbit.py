@@ -303,6 +303,7 @@ def test_invariant_1_rabbit_broker_stopped(r):
 
 def test_memory_alarm_blocks_and_loses_nothing(r):
     n, name = node(), "alarm"
+    r.expect_log("blocks publishing")
     d = r.daemon(handler(r) + queue(n, name, Declare="classic"))
     # So that the publisher has published, and its delay queue is there.
     put(n, name, "once upon a time")
@@ -458,7 +459,9 @@ def test_invariant_7_secrets_stay(r):
 def make_dead(r, kind, name, total):
     n = node()
     r.expect_log("dead letters")
-    d = r.daemon(handler(r, "[ -e %s/open ] || exit 100" % r.dir) + queue(n, name, Declare=kind))
+    # One worker, so that they die in their order.
+    d = r.daemon(handler(r, "[ -e %s/open ] || exit 100" % r.dir).replace("1-2", "1-1") +
+                 queue(n, name, Declare=kind))
     put(n, name, *["d%d" % i for i in range(total)])
     d.wait_queue("jobs", dead=total, in_flight=0)
     wait_count(n, name + ".dead", total)
