@@ -486,6 +486,11 @@ class Rig:
     def rabbit(self, **kw):
         return Rabbit(self, **kw)
 
+    def sqs(self, **kw):
+        """An emulator; only those who use it need node."""
+        import fauxsqs
+        return fauxsqs.FauxSqs(self, **kw)
+
     def certificate(self):
         if not self._certificate:
             if not shutil.which("openssl"):
