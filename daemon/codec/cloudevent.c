@@ -1,6 +1,8 @@
 #include "codec/cloudevent.h"
 
 #include <jansson.h>
+#include <strings.h>
+
 #include "base/alloc.h"
 #include "codec/base64.h"
 
@@ -337,5 +339,124 @@ cloudevent_check(struct slice body, char *const *require, struct error *err)
 			r = check_path(root, *name, err);
 	}
 	json_decref(root);
+	return r;
+}
+
+/* ---- binary mode ---- */
+
+struct binary {
+	struct slice body;
+	cloudevent_get_fn *get;
+	const void *arg;
+	json_t *data;		/* {"data": the body}; NULL: not needed yet */
+};
+
+bool
+cloudevent_is_structured(struct slice type)
+{
+	static const char prefix[] = "application/cloudevents";
+
+	return type.n >= sizeof(prefix) - 1 &&
+	    strncasecmp(type.p, prefix, sizeof(prefix) - 1) == 0;
+}
+
+/* False, and empty, when it is not there. */
+static bool
+get(const struct binary *b, const char *name, struct cloudevent_value *ret)
+{
+	if (b->get(b->arg, slice_of(name), ret) &&
+	    !(ret->json && slice_is(ret->text, "null")))
+		return true;
+	*ret = (struct cloudevent_value){ .text = { "", 0 } };
+	return false;
+}
+
+static int
+check_header(const struct binary *b, const char *name, bool required,
+    struct cloudevent_value *v, struct error *err)
+{
+	if (!get(b, name, v))
+		return required ? bad(err, "\"ce-%s\" is missing: a "
+		    "CloudEvent in binary mode must have ce-specversion, "
+		    "ce-id, ce-source and ce-type", name) : 0;
+	if (v->json)
+		return strcmp(name, "time") == 0 ? 0 :
+		    bad(err, "\"ce-%s\" is not a string", name);
+	if (v->text.n == 0)
+		return bad(err, "\"ce-%s\" is empty", name);
+	return 0;
+}
+
+/* As text it is RFC 3339; as a number AMQP's seconds since 1970. */
+static bool
+is_header_time(const struct cloudevent_value *v)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t n;
+
+	if (v->json)
+		return slice_to_u64(v->text, &n) == 0;
+	if (memchr(v->text.p, '\0', v->text.n) != NULL)
+		return false;
+	text = xstrndup(v->text.p, v->text.n);
+	return is_time(text);
+}
+
+static int
+check_headers(const struct binary *b, struct error *err)
+{
+	static const char *const required[] = { "id", "source", "type" };
+	static const char *const others[] = { "subject", "dataschema" };
+	struct cloudevent_value v;
+	int r = check_header(b, "specversion", true, &v, err);
+
+	if (r == 0 && !slice_is(v.text, "1.0"))
+		r = bad(err, "\"ce-specversion\" must be \"1.0\"");
+	for (size_t i = 0; i < ARRAY_SIZE(required) && r == 0; i++)
+		r = check_header(b, required[i], true, &v, err);
+	for (size_t i = 0; i < ARRAY_SIZE(others) && r == 0; i++)
+		r = check_header(b, others[i], false, &v, err);
+	if (r == 0)
+		r = check_header(b, "time", false, &v, err);
+	if (r == 0 && v.text.n != 0 && !is_header_time(&v))
+		r = bad(err, "\"ce-time\" is not a time of RFC 3339, such as "
+		    "\"2026-11-23T16:00:00Z\"");
+	return r;
+}
+
+static int
+check_required(struct binary *b, const char *name, struct error *err)
+{
+	struct cloudevent_value v;
+	json_t *root;
+
+	if (strcmp(name, "data") == 0)
+		return b->body.n != 0 ? 0 : bad(err, "\"data\" is missing: "
+		    "the body is empty");
+	if (strncmp(name, "data.", 5) != 0)
+		return get(b, name, &v) ? 0 : bad(err, "\"ce-%.*s\" is "
+		    "missing", NAME_SHOWN, name);
+	if (b->data == NULL) {
+		root = load(b->body, err);
+		if (root == NULL)
+			return -EINVAL;
+		b->data = json_object();
+		if (b->data == NULL ||
+		    json_object_set_new(b->data, "data", root) < 0)
+			BUG("out of memory");
+	}
+	return check_path(b->data, name, err);
+}
+
+int
+cloudevent_check_binary(struct slice body, cloudevent_get_fn *fn,
+    const void *arg, char *const *require, struct error *err)
+{
+	struct binary b = { .body = body, .get = fn, .arg = arg };
+	int r = check_headers(&b, err);
+
+	for (; require != NULL && *require != NULL && r == 0; require++)
+		r = check_required(&b, *require, err);
+	json_decref(b.data);
 	return r;
 }

@@ -35,4 +35,31 @@ int	json_check(struct slice body, char *const *require, struct error *err);
 int	cloudevent_check(struct slice body, char *const *require,
 	    struct error *err);
 
+/* ---- binary mode ---- */
+
+struct cloudevent_value {
+	struct slice text;
+	bool json;	/* a JSON value: its header was no text */
+};
+
+/*
+ * The attribute of that name without its prefix ("id" for "ce-id"), or false;
+ * "datacontenttype" is the message's content type.
+ */
+typedef bool cloudevent_get_fn(const void *arg, struct slice name,
+	    struct cloudevent_value *ret);
+
+/* Says this content type, which may be empty, that the event is the body? */
+bool	cloudevent_is_structured(struct slice content_type);
+
+/*
+ * The same in binary mode: attributes are headers, the body is the data and
+ * may be anything (AMQP binding 1.0.2, section 3.1).  time may be a number
+ * too, as AMQP's own timestamp is (3.1.3.2); a JSON null is not there.
+ * Names of require are attributes, but "data", a body that is not empty, and
+ * "data.customer", a member of a JSON body.
+ */
+int	cloudevent_check_binary(struct slice body, cloudevent_get_fn *,
+	    const void *arg, char *const *require, struct error *err);
+
 #endif

@@ -2,6 +2,7 @@
  * The way in: what queues tell us.
  */
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -102,6 +103,55 @@ queue_deliver_malformed(struct queue *q, struct message *m, const char *fmt, ...
 	bury_malformed(q, m, why);
 }
 
+static bool
+content_type(const struct message *m, struct cloudevent_value *ret)
+{
+	for (size_t i = 0; i < m->nattributes; i++) {
+		const struct attribute *a = &m->attributes[i];
+
+		if (a->name.n != 12 ||
+		    strncasecmp(a->name.p, "content-type", 12) != 0)
+			continue;
+		*ret = (struct cloudevent_value){ a->value, a->json };
+		return true;
+	}
+	return false;
+}
+
+static bool
+event_attribute(const void *arg, struct slice name,
+    struct cloudevent_value *ret)
+{
+	const struct message *m = arg;
+
+	if (slice_is(name, "datacontenttype"))
+		return content_type(m, ret);
+	for (size_t i = 0; i < m->nattributes; i++) {
+		const struct attribute *a = &m->attributes[i];
+
+		if (a->name.n != name.n + 3 ||
+		    memcmp(a->name.p, "ce-", 3) != 0 ||
+		    memcmp(a->name.p + 3, name.p, name.n) != 0)
+			continue;
+		*ret = (struct cloudevent_value){ a->value, a->json };
+		return true;
+	}
+	return false;
+}
+
+static int
+check_event(const struct queue *q, const struct message *m, struct error *err)
+{
+	struct cloudevent_value type = { .text = { "", 0 } };
+
+	(void)content_type(m, &type);
+	if (cloudevent_is_structured(type.text) ||
+	    message_attribute(m, "ce-specversion") == NULL)
+		return cloudevent_check(m->body, q->require, err);
+	return cloudevent_check_binary(m->body, event_attribute, m,
+	    q->require, err);
+}
+
 /* False and a reason when the message is not what Format= promises. */
 static bool
 valid(const struct queue *q, const struct message *m, struct error *err)
@@ -118,7 +168,7 @@ valid(const struct queue *q, const struct message *m, struct error *err)
 	case FORMAT_JSON:
 		return json_check(m->body, q->require, err) == 0;
 	case FORMAT_CLOUDEVENTS:
-		return cloudevent_check(m->body, q->require, err) == 0;
+		return check_event(q, m, err) == 0;
 	}
 	return true;
 }

@@ -67,9 +67,16 @@ static const struct config_key queue_keys[] = {
 	{ "Format", CONFIG_CHOICE, "raw", "raw|json|cloudevents", 0, 0,
 	    CONFIG_RELOAD,
 	    "What a body must be. One that is not goes to the dead letters at "
-	    "once as invalid_format and is never retried." },
+	    "once as invalid_format and is never retried. With cloudevents it "
+	    "is a CloudEvent 1.0 in JSON (structured mode); when the message "
+	    "has an attribute ce-specversion and its content type is not "
+	    "application/cloudevents..., its attributes ce-... and its body "
+	    "together are one (binary mode), and the body may be anything." },
 	{ "Require", CONFIG_WORDS, NULL, NULL, 0, 0, CONFIG_RELOAD,
-	    "Members that a JSON body must have, such as \"id customer.name\"." },
+	    "Members that a JSON body must have, such as \"id customer.name\". "
+	    "Of a CloudEvent in binary mode they are its attributes without "
+	    "their ce-, such as \"id subject\"; \"data\" is a body that is not "
+	    "empty, and \"data.customer\" a member of a JSON body." },
 	{ "OrderBy", CONFIG_STRING, NULL, NULL, 0, 0, 0,
 	    "Messages with the same value run one at a time, in order; after a "
 	    "failure the later ones wait. The name of an attribute, or .member "

@@ -118,6 +118,21 @@ content_forget(struct rabbit_channel *ch)
 	ch->content.chunk = NULL;
 }
 
+/* All but the last keep: those will not be answered any more.  Whoever is told
+   so may ask anew at once; that is no longer of these. */
+static void
+lose_calls(struct rabbit_channel *ch, unsigned keep)
+{
+	struct rabbit_call lost[RABBIT_CALLS];
+	unsigned n = 0;
+
+	while (ch->ncalls > keep)
+		lost[n++] = take_call(ch);
+	for (unsigned i = 0; i < n; i++)
+		if (lost[i].fn != NULL)
+			lost[i].fn(ch, 0, NULL, lost[i].arg);
+}
+
 void
 rabbit_channel_reset(struct rabbit_channel *ch)
 {
@@ -126,12 +141,7 @@ rabbit_channel_reset(struct rabbit_channel *ch)
 	ch->expendable = false;
 	ch->on_content = NULL;
 	ch->owner = NULL;
-	while (ch->ncalls != 0) {
-		struct rabbit_call call = take_call(ch);
-
-		if (call.fn != NULL)
-			call.fn(ch, 0, NULL, call.arg);
-	}
+	lose_calls(ch, 0);
 }
 
 static void
@@ -143,8 +153,12 @@ closed_by_broker(struct rabbit_channel *ch, const void *decoded)
 
 	rabbit_send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD,
 	    &(amqp_channel_close_ok_t){ 0 });
-	if (ch->state == CHANNEL_CLOSING)
-		return;			/* the answer to ours still comes */
+	if (ch->state == CHANNEL_CLOSING) {
+		/* Of all that was asked only our close is still answered. */
+		content_forget(ch);
+		lose_calls(ch, 1);
+		return;
+	}
 	if (!ch->expendable) {
 		rabbit_close_error(rq, decoded, &err);
 		rabbit_fail(rq, &err);
@@ -155,6 +169,17 @@ closed_by_broker(struct rabbit_channel *ch, const void *decoded)
 	rabbit_channel_reset(ch);
 	if (call.fn != NULL)
 		call.fn(ch, AMQP_CHANNEL_CLOSE_METHOD, decoded, call.arg);
+}
+
+/* What was asked before the close need not be answered any more. */
+static void
+closed(struct rabbit_channel *ch)
+{
+	struct rabbit_call close = ch->call[--ch->ncalls];
+
+	rabbit_channel_reset(ch);
+	if (close.fn != NULL)
+		close.fn(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, NULL, close.arg);
 }
 
 /* ---- methods ---- */
@@ -178,8 +203,6 @@ answered(struct rabbit_channel *ch, amqp_method_number_t id, const void *decoded
 
 	if (id == AMQP_CHANNEL_OPEN_OK_METHOD)
 		ch->state = CHANNEL_OPEN;
-	if (id == AMQP_CHANNEL_CLOSE_OK_METHOD)
-		rabbit_channel_reset(ch);
 	if (call.fn != NULL)
 		call.fn(ch, id, decoded, call.arg);
 }
@@ -236,7 +259,9 @@ content_expected(const struct rabbit_channel *ch, amqp_method_number_t id)
 {
 	switch (id) {
 	case AMQP_BASIC_DELIVER_METHOD:
-		return ch == rabbit_consume_channel(ch->conn->rq);
+		/* Not before there was a consumer on this connection. */
+		return ch == rabbit_consume_channel(ch->conn->rq) &&
+		    ch->conn->rq->consumer.tag[0] != '\0';
 	case AMQP_BASIC_GET_OK_METHOD:
 		return ch->ncalls != 0 && ch->call[0].answer == id;
 	default:
@@ -286,6 +311,9 @@ rabbit_channel_method(struct rabbit_channel *ch, const amqp_method_t *m)
 
 	if (m->id == AMQP_CHANNEL_CLOSE_METHOD)
 		closed_by_broker(ch, m->decoded);
+	else if (m->id == AMQP_CHANNEL_CLOSE_OK_METHOD &&
+	    ch->state == CHANNEL_CLOSING)
+		closed(ch);
 	else if (ch->expect != CONTENT_NONE)
 		unexpected(ch, m->id);
 	else if (content && content_expected(ch, m->id))

@@ -357,12 +357,12 @@ on_close(struct rabbit_conn *c, const amqp_connection_close_t *close)
 static void
 on_blocked(struct rabbit_conn *c, struct slice reason)
 {
+	rabbit_text(reason, c->blocked_reason, sizeof(c->blocked_reason));
 	if (!c->blocked)
 		log_warning(LOG_QUEUE(c->rq->queue->name), "the broker blocks "
-		    "publishing (%.*s): retries and dead letters wait, nothing "
-		    "is lost", (int)MIN(reason.n, (size_t)100), reason.p);
+		    "publishing (%.100s): retries and dead letters wait, "
+		    "nothing is lost", c->blocked_reason);
 	c->blocked = true;
-	rabbit_text(reason, c->blocked_reason, sizeof(c->blocked_reason));
 }
 
 static void

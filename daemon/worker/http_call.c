@@ -102,6 +102,9 @@ content_type(const struct message *m)
 	case FORMAT_JSON:
 		return SLICE("application/json");
 	case FORMAT_CLOUDEVENTS:
+		/* In binary mode the body is only its data, of any type. */
+		if (message_attribute(m, "ce-specversion") != NULL)
+			break;
 		return SLICE("application/cloudevents+json");
 	case FORMAT_RAW:
 		break;

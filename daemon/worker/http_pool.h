@@ -3,7 +3,8 @@
  * Implements engine/pool.h over client/http.h; no processes.
  *
  * The body is the request's body.  Content-Type is the attribute of that name,
- * else what Format= promises, else application/octet-stream.  Headers:
+ * else what Format= promises (of a CloudEvent in binary mode nothing), else
+ * application/octet-stream.  Headers:
  *
  *	Bot-Queue, Bot-Message-Id, Bot-Attempt
  *	Bot-Attribute-NAME	each other attribute; in NAME all but letters,

@@ -208,14 +208,14 @@ reconnects(enum durability kind)
 {
 	struct rig *r = up_declaring(kind, "", 10);
 	struct message *running;
-	unsigned settled;
 
 	produce(0, 6);
 	wait_for(r, r->nheld == 6);
 	running = r->held[2];
 	start_running(running);
 	sever(r);
-	assert_string_equal(r->down.code, "eof");
+	assert_true(strcmp(r->down.code, "eof") == 0 ||
+	    strcmp(r->down.code, "ECONNRESET") == 0);
 	assert_int_equal(r->down.class, ERROR_TRANSIENT);
 	/* What waited is dropped, what runs is marked: receipts are void. */
 	assert_int_equal(r->dropped, 5);
@@ -223,18 +223,15 @@ reconnects(enum durability kind)
 	assert_int_equal(r->nheld, 1);
 	wait_for(r, r->ups == 2 && r->nheld == 7);
 	assert_int_equal(consumers("jobs"), 1);
-	/* Its verdict comes too late, and takes nobody else's message. */
-	settled = r->settled;
-	settle(r, running, SETTLE_ACK, 0, 1, 0);
-	wait_for(r, r->settled == settled + 1);
-	assert_int_equal(r->settle_errors, 1);
+	/* Its verdict comes too late: the engine settles it no more. */
+	drop(r, running);
 	for (unsigned i = 0; i < 6; i++)
 		assert_true(attribute_equals(r->held[i], "redelivered",
 		    "true"));
 	assert_held(r, (const int[]){ 0, 1, 2, 3, 4, 5, -1 });
 	acknowledge_all(r);
-	wait_for(r, r->settled == 7);
-	assert_int_equal(r->settle_errors, 1);
+	wait_for(r, r->settled == 6);
+	assert_int_equal(r->settle_errors, 0);
 	rig_free(r);
 	wait_count("jobs", 0);
 }
@@ -288,21 +285,22 @@ restart(enum durability kind, int signo)
 	struct rig *r;
 
 	(void)world_flush(NULL);
-	r = up_declaring(kind, "Backoff=1s-1min\n", 10);
+	r = up_declaring(kind, "Backoff=1s-1h\n", 10);
 	produce(0, 8);
 	wait_for(r, r->nheld == 8);
-	settle_and_wait(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
+	settle_and_wait(r, r->held[0], SETTLE_RETRY, 3600 * SEC, 2, 0);
 	settle_and_wait(r, r->held[0], SETTLE_BURY, 0, 1, 0);
 	server_kill(signo);
 	wait_for(r, r->downs >= 1);
 	assert_int_equal(r->down.class, ERROR_TRANSIENT);
 	assert_int_equal(r->nheld, 0);
 	server_again();
-	wait_for(r, r->ups == 2 && r->nheld >= 6);
+	/* A quorum queue that is not up yet fails whoever consumes from it. */
+	wait_for(r, r->ups >= 2 && r->nheld >= 6);
 	acknowledge_all(r);
 	wait_for(r, r->q.nsettling == 0);
 	rig_free(r);
-	wait_count("jobs.bot-delay.1min", 1);
+	wait_count("jobs.bot-delay.1h", 1);
 	wait_count("jobs.dead", 1);
 }
 

@@ -93,6 +93,8 @@ deliver(struct sim_queue *sq, struct sim_message *s, uint64_t receipt)
 	m->body = chunk_copy(chunk, s->body, s->body_bytes);
 	if (s->key[0] != '\0')
 		m->order_key = chunk_copy(chunk, s->key, strlen(s->key));
+	m->attributes = s->attributes;
+	m->nattributes = s->nattributes;
 	m->attempt = s->attempt;
 	m->crashes = s->crashes;
 	m->lease_until_us = s->until_us;

@@ -47,6 +47,8 @@ struct sim_message {
 	char *body;
 	size_t body_bytes;
 	char key[24];			/* order key, "" for none */
+	const struct attribute *attributes;	/* the test's; none at first */
+	size_t nattributes;
 	enum sim_place place;
 	uint64_t until_us;		/* LEASED, DELAYED */
 	unsigned attempt, crashes;

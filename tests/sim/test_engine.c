@@ -309,6 +309,8 @@ test_an_idle_queue_saves_up_nothing(void **state)
 struct sample {
 	const char *body;
 	bool good;
+	const struct attribute *attributes;
+	size_t nattributes;
 };
 
 static void
@@ -324,7 +326,10 @@ check_format(const char *format, const struct sample *samples, size_t n)
 	b = rig_broker(r, "jobs");
 	rig_expect(r, "not a valid message, it goes to the dead letters");
 	for (size_t i = 0; i < n; i++) {
-		(void)sim_put(b, samples[i].body, NULL);
+		struct sim_message *s = sim_put(b, samples[i].body, NULL);
+
+		s->attributes = samples[i].attributes;
+		s->nattributes = samples[i].nattributes;
 		bad += !samples[i].good;
 	}
 	rig_start(r);
@@ -390,6 +395,64 @@ test_format_cloudevents(void **state)
 
 	(void)state;
 	check_format("Format=cloudevents\nRequire=data.x\n", samples,
+	    ARRAY_SIZE(samples));
+}
+
+#define ATTRIBUTE(name, value) \
+	{ { (name), sizeof(name) - 1 }, { (value), sizeof(value) - 1 }, false }
+#define BINARY_EVENT \
+	ATTRIBUTE("ce-specversion", "1.0"), ATTRIBUTE("ce-id", "1"), \
+	ATTRIBUTE("ce-source", "/a"), ATTRIBUTE("ce-type", "t")
+#define WITH(attributes)	(attributes), ARRAY_SIZE(attributes)
+
+static void
+test_format_cloudevents_in_binary_mode(void **state)
+{
+	static const char whole[] = "{\"specversion\":\"1.0\",\"id\":\"1\","
+	    "\"source\":\"/a\",\"type\":\"t\",\"subject\":\"s\","
+	    "\"datacontenttype\":\"a/b\",\"data\":{\"x\":1}}";
+	static const struct attribute fine[] = { BINARY_EVENT,
+		ATTRIBUTE("content-type", "application/json"),
+		ATTRIBUTE("ce-subject", "s") };
+	static const struct attribute upper[] = { BINARY_EVENT,
+		ATTRIBUTE("ce-subject", "s"),
+		ATTRIBUTE("Content-Type", "text/plain") };
+	static const struct attribute no_type[] = { BINARY_EVENT,
+		ATTRIBUTE("ce-subject", "s") };
+	static const struct attribute bad_time[] = { BINARY_EVENT,
+		ATTRIBUTE("content-type", "application/json"),
+		ATTRIBUTE("ce-subject", "s"), ATTRIBUTE("ce-time", "now") };
+	static const struct attribute half[] = {
+		ATTRIBUTE("content-type", "application/json"),
+		ATTRIBUTE("ce-specversion", "1.0"),
+		ATTRIBUTE("ce-subject", "s") };
+	/* The content type decides, and then the body counts. */
+	static const struct attribute structured[] = {
+		ATTRIBUTE("Content-Type", "Application/CloudEvents+json; x=y"),
+		ATTRIBUTE("ce-specversion", "0.3") };
+	/* No event of that mode: a header that somebody else has set. */
+	static const struct attribute stray[] = { ATTRIBUTE("ce-id", "1"),
+		ATTRIBUTE("x-ce-specversion", "1.0") };
+	static const struct sample samples[] = {
+		{ "{\"x\":1}", true, WITH(fine) },
+		{ "{\"x\":1}", true, WITH(upper) },
+		{ "{\"x\":1}", false, WITH(no_type) },
+		{ "{\"y\":1}", false, WITH(fine) },	/* data.x */
+		{ "x", false, WITH(fine) },
+		{ "", false, WITH(fine) },
+		{ "{\"x\":1}", false, WITH(bad_time) },
+		{ "{\"x\":1}", false, WITH(half) },
+		{ whole, false, WITH(half) },
+		{ whole, true, WITH(structured) },
+		{ "{\"x\":1}", false, WITH(structured) },
+		{ whole, true, WITH(stray) },
+		{ "{\"x\":1}", false, WITH(stray) },
+		{ whole, true, NULL, 0 },
+	};
+
+	(void)state;
+	check_format("Format=cloudevents\n"
+	    "Require=id subject datacontenttype data data.x\n", samples,
 	    ARRAY_SIZE(samples));
 }
 
@@ -483,6 +546,7 @@ main(void)
 		cmocka_unit_test(test_an_idle_queue_saves_up_nothing),
 		cmocka_unit_test(test_format_json),
 		cmocka_unit_test(test_format_cloudevents),
+		cmocka_unit_test(test_format_cloudevents_in_binary_mode),
 		cmocka_unit_test(test_max_bytes),
 		cmocka_unit_test(test_delivered_too_often_is_buried),
 		cmocka_unit_test(test_sections_are_checked_against_one_another),

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "base/buffer.h"
 #include "codec/cloudevent.h"
 
@@ -249,6 +251,176 @@ test_times(void **state)
 	}
 }
 
+/* ---- binary mode ---- */
+
+struct header {
+	const char *name, *text;
+	bool json;
+	size_t n;		/* 0: up to its end */
+};
+
+#define HEADERS \
+	{ "specversion", "1.0", false, 0 }, { "id", "1", false, 0 }, \
+	{ "source", "/s", false, 0 }, { "type", "t", false, 0 }
+
+static bool
+get_header(const void *arg, struct slice name, struct cloudevent_value *ret)
+{
+	const struct header *h = arg;
+
+	/* The last one of a name counts, so that a test can put its own
+	   behind HEADERS. */
+	bool found = false;
+
+	for (; h->name != NULL; h++) {
+		if (!slice_is(name, h->name))
+			continue;
+		found = h->text != NULL;
+		*ret = (struct cloudevent_value){ .text = slice_of(h->text),
+		    .json = h->json };
+		if (h->n != 0)
+			ret->text.n = h->n;
+	}
+	return found;
+}
+
+static void
+assert_binary(const struct header *headers, const char *body,
+    char *const *require, const char *text)
+{
+	int r;
+
+	error_clear(&err);
+	r = cloudevent_check_binary(slice_of(body), get_header, headers,
+	    require, &err);
+	if (text == NULL) {
+		if (r != 0)
+			fail_msg("refused: %s", err.text);
+		return;
+	}
+	if (r != -EINVAL || strstr(err.text, text) == NULL)
+		fail_msg("wanted \"%s\", got %d \"%s\"", text, r, err.text);
+	assert_int_equal(err.class, ERROR_REJECTED);
+	assert_string_equal(err.code, "invalid_format");
+}
+
+#define BINARY(body, require, text, ...) \
+	assert_binary((const struct header[]){ HEADERS, __VA_ARGS__, \
+	    { NULL, NULL, false, 0 } }, body, require, text)
+
+static void
+test_binary_attributes(void **state)
+{
+	static const char *const needed[] = { "specversion", "id", "source",
+		"type" };
+	char text[64];
+
+	(void)state;
+	BINARY("", NULL, NULL, { "x", "", false, 0 });
+	BINARY("\xff not JSON", NULL, NULL, { "x", "[1]", true, 0 });
+	BINARY("", NULL, NULL, { "subject", "s", false, 0 },
+	    { "dataschema", "s:", false, 0 },
+	    { "time", "2026-11-23T16:00:00Z", false, 0 });
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		snprintf(text, sizeof(text), "\"ce-%s\" is missing",
+		    needed[i]);
+		BINARY("", NULL, text, { needed[i], NULL, false, 0 });
+		BINARY("", NULL, text, { needed[i], "null", true, 0 });
+		snprintf(text, sizeof(text), "\"ce-%s\" is empty", needed[i]);
+		BINARY("", NULL, text, { needed[i], "", false, 0 });
+		snprintf(text, sizeof(text), "\"ce-%s\" is not a string",
+		    needed[i]);
+		BINARY("", NULL, text, { needed[i], "1.0", true, 0 });
+	}
+	BINARY("", NULL, NULL, { "id", "null", false, 0 });
+	BINARY("", NULL, "must be \"1.0\"", { "specversion", "0.3", false,
+	    0 });
+	BINARY("", NULL, "must be \"1.0\"", { "specversion", "1.0\0", false,
+	    4 });
+	BINARY("", NULL, "\"ce-subject\" is empty", { "subject", "", false,
+	    0 });
+	BINARY("", NULL, "\"ce-subject\" is not", { "subject", "{}", true,
+	    0 });
+	BINARY("", NULL, NULL, { "subject", "null", true, 0 });
+	BINARY("", NULL, "\"ce-dataschema\" is empty", { "dataschema", "",
+	    false, 0 });
+}
+
+static void
+test_binary_times(void **state)
+{
+	(void)state;
+	BINARY("", NULL, NULL, { "time", "2024-02-29T23:59:60.5+14:00", false,
+	    0 });
+	/* AMQP's own timestamp. */
+	BINARY("", NULL, NULL, { "time", "1795449600", true, 0 });
+	BINARY("", NULL, NULL, { "time", "0", true, 0 });
+	BINARY("", NULL, NULL, { "time", "null", true, 0 });
+	BINARY("", NULL, "RFC 3339", { "time", "1795449600", false, 0 });
+	BINARY("", NULL, "RFC 3339", { "time", "-1", true, 0 });
+	BINARY("", NULL, "RFC 3339", { "time", "1.5", true, 0 });
+	BINARY("", NULL, "RFC 3339", { "time", "{}", true, 0 });
+	BINARY("", NULL, "RFC 3339", { "time", "soon", false, 0 });
+	BINARY("", NULL, "\"ce-time\" is empty", { "time", "", false, 0 });
+	BINARY("", NULL, "RFC 3339", { "time", "2026-11-23T16:00:00Z\0x",
+	    false, 22 });
+	/* Not terminated. */
+	BINARY("", NULL, NULL, { "time", "2026-11-23T16:00:00Zx", false, 20 });
+	BINARY("", NULL, "RFC 3339", { "time", "2026-11-23T16:00:00Z", false,
+	    19 });
+}
+
+static void
+test_binary_required(void **state)
+{
+	const struct header none = { "x", "x", false, 0 };
+
+	(void)state;
+	BINARY("", names("id", "x"), NULL, none);
+	BINARY("", names("type", "y"), "\"ce-y\" is missing", none);
+	BINARY("", names("y", NULL), "\"ce-y\" is missing",
+	    { "y", "null", true, 0 });
+	BINARY("", names("x", NULL), NULL, { "x", "", false, 0 });
+	BINARY("", names("data", NULL), "the body is empty", none);
+	BINARY("x", names("data", NULL), NULL, none);
+	BINARY("{\"a\":{\"b\":null}}", names("data.a", "data.a.b"), NULL,
+	    none);
+	BINARY("{\"a\":1}", names("data.a", "data.c"),
+	    "\"data.c\" is missing: \"data\" has no member \"c\"", none);
+	BINARY("{\"a\":1}", names("data.a.b", NULL),
+	    "\"data.a\" is a number, not an object", none);
+	BINARY("[1]", names("data.a", NULL),
+	    "\"data\" is an array, not an object", none);
+	BINARY("", names("data.a", NULL), "the body is empty, JSON", none);
+	BINARY("{\n\"a\":1,}", names("data.a", NULL), "line 2", none);
+	BINARY("{\"a\":1,\"a\":2}", names("data.a", NULL), "duplicate",
+	    none);
+	/* It looks like the data, and is an attribute. */
+	BINARY("{\"a\":1}", names("datum", "database"), "\"ce-datum\" is",
+	    none);
+	BINARY("x", names("datacontenttype", NULL), NULL,
+	    { "datacontenttype", "text/plain", false, 0 });
+	/* The attributes come first. */
+	BINARY("", names("data", NULL), "\"ce-id\" is missing",
+	    { "id", NULL, false, 0 });
+}
+
+static void
+test_structured_by_content_type(void **state)
+{
+	(void)state;
+	assert_true(cloudevent_is_structured(SLICE("application/cloudevents")));
+	assert_true(cloudevent_is_structured(
+	    SLICE("application/cloudevents+json; charset=utf-8")));
+	assert_true(cloudevent_is_structured(
+	    SLICE("Application/CloudEvents-Batch+json")));
+	assert_false(cloudevent_is_structured(SLICE("application/cloudevent")));
+	assert_false(cloudevent_is_structured(SLICE("application/json")));
+	assert_false(cloudevent_is_structured((struct slice){ NULL, 0 }));
+	assert_false(cloudevent_is_structured(
+	    (struct slice){ "application/cloudevents", 22 }));
+}
+
 static void
 test_long_names_are_cut(void **state)
 {
@@ -259,6 +431,7 @@ test_long_names_are_cut(void **state)
 	name[sizeof(name) - 1] = '\0';
 	name[300] = '.';
 	assert_check(json_check, "{}", list, "is missing");
+	BINARY("", list, "is missing", { "x", "", false, 0 });
 }
 
 int
@@ -272,6 +445,10 @@ main(void)
 		cmocka_unit_test(test_events_that_are_fine),
 		cmocka_unit_test(test_events_that_are_not),
 		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_binary_attributes),
+		cmocka_unit_test(test_binary_times),
+		cmocka_unit_test(test_binary_required),
+		cmocka_unit_test(test_structured_by_content_type),
 		cmocka_unit_test(test_long_names_are_cut),
 	};
 

@@ -217,6 +217,9 @@ test_headers(void **state)
 		{ SLICE("content-type"), SLICE("text/plain; charset=utf-8"),
 			false },
 	};
+	const struct attribute binary[] = {
+		{ SLICE("ce-specversion"), SLICE("1.0"), false },
+	};
 	struct web *w = *state;
 
 	memset(big, 'b', sizeof(big));
@@ -245,6 +248,12 @@ test_headers(void **state)
 	assert_true(web_heard(w, "\r\nContent-Length: 0\r\n"));
 	assert_true(web_heard(w, "\r\nContent-Type: "
 	    "application/cloudevents+json\r\n"));
+	/* In binary mode the body is only the event's data. */
+	assert_false(web_heard(w, "octet-stream"));
+	submit("{}", binary, ARRAY_SIZE(binary));
+	RUN_UNTIL(w, hook->verdicts == 3);
+	assert_true(web_heard(w, "\r\nContent-Type: "
+	    "application/octet-stream\r\n"));
 	stop();
 }
 
