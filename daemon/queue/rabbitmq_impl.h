@@ -455,6 +455,8 @@ struct rabbit_queue {
 	struct task batch_task;
 	struct list acks, requeues;
 	unsigned nacks;
+	struct message **orphan;	/* settled, but their receipts are gone */
+	size_t norphans, orphans_size;
 	struct timer gather_timer;
 	bool gathered;			/* the moment is over */
 	bool hurry;			/* a message waits for its key */

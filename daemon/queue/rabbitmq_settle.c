@@ -13,7 +13,7 @@
  * message waits for its key.
  */
 #define GATHER_US	(2 * USEC_PER_MSEC)
-#define GAP_US		(10 * USEC_PER_MSEC)
+#define GAP_US		(50 * USEC_PER_MSEC)
 #define GATHER_PART	8	/* of the prefetch */
 #define GAP_PART	2
 
@@ -70,13 +70,41 @@ counts_kept(struct rabbit_queue *rq, const struct message *m,
 	return meta.attempt == s->attempt && meta.crashes == s->crashes;
 }
 
+/* Its receipt went with a connection; the broker has it again already. */
+static void
+orphan_add(struct rabbit_queue *rq, struct message *m)
+{
+	if (rq->norphans == rq->orphans_size) {
+		rq->orphans_size = MAX(rq->orphans_size * 2, (size_t)64);
+		rq->orphan = xreallocarray(rq->orphan, rq->orphans_size,
+		    sizeof(*rq->orphan));
+	}
+	rq->orphan[rq->norphans++] = m;
+	task_schedule(rq->loop, &rq->batch_task);
+}
+
+static void
+answer_orphans(struct rabbit_queue *rq)
+{
+	struct error err;
+
+	error_set(&err, ERROR_TRANSIENT, "receipt_lost", "the connection over "
+	    "which it came is gone");
+	while (rq->norphans != 0)
+		queue_settled(rq->queue, rq->orphan[--rq->norphans], &err);
+}
+
 void
 rabbit_settle(struct queue *q, struct message *m, const struct settlement *s)
 {
 	struct rabbit_queue *rq = rabbit_of(q);
 	struct rabbit_delivery *d = m->receipt_data;
 
-	BUG_ON(d == NULL || d->message != m || d->state != DELIVERY_HELD);
+	if (d == NULL) {
+		orphan_add(rq, m);
+		return;
+	}
+	BUG_ON(d->message != m || d->state != DELIVERY_HELD);
 	switch (s->kind) {
 	case SETTLE_ACK:
 		rabbit_acknowledge(rq, d);
@@ -209,6 +237,7 @@ rabbit_flush(struct rabbit_queue *rq)
 {
 	struct error err;
 
+	answer_orphans(rq);
 	if (!rabbit_is_up(rq))
 		return;
 	if (fault("rabbitmq.settle.before_write")) {
@@ -243,7 +272,7 @@ gather_timer_fired(struct timer *t)
 bool
 rabbit_settled_all(const struct rabbit_queue *rq)
 {
-	return rq->nacks == 0 && list_empty(&rq->requeues) &&
+	return rq->nacks == 0 && rq->norphans == 0 && list_empty(&rq->requeues) &&
 	    list_empty(&rq->jobs) && list_empty(&rq->unconfirmed);
 }
 
@@ -253,6 +282,7 @@ rabbit_give_up(struct rabbit_queue *rq, const struct error *err)
 	struct list *lists[] = { &rq->acks, &rq->requeues };
 	struct list *l;
 
+	answer_orphans(rq);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
 		while ((l = list_first(lists[i])) != NULL)
 			settled(rq, list_entry(l, struct rabbit_delivery,
@@ -277,4 +307,5 @@ rabbit_settle_done(struct rabbit_queue *rq)
 	BUG_ON(!rabbit_settled_all(rq));
 	task_cancel(&rq->batch_task);
 	timer_cancel(rq->loop, &rq->gather_timer);
+	free(rq->orphan);
 }

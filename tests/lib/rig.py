@@ -310,6 +310,11 @@ ssl_cert_login_from = common_name
             raise AssertionError("rabbitmqctl %s: %s" % (" ".join(args), r.stdout))
         return r.stdout
 
+    def unacknowledged(self, queue):
+        """As the broker counts; a quorum queue's lags by half a second."""
+        lines = self.ctl("list_queues", "--no-table-headers", "name", "messages_unacknowledged").split("\n")
+        return {name: int(n) for name, _, n in (line.rpartition("\t") for line in lines if line)}.get(queue)
+
     def user(self, name, password, vhost="/", allowed=".*"):
         """A user that may do everything to the names that match."""
         self.ctl("add_user", name, password)
@@ -480,6 +485,11 @@ class Rig:
 
     def rabbit(self, **kw):
         return Rabbit(self, **kw)
+
+    def sqs(self, **kw):
+        """An emulator; only those who use it need node."""
+        import fauxsqs
+        return fauxsqs.FauxSqs(self, **kw)
 
     def certificate(self):
         if not self._certificate:

@@ -527,6 +527,8 @@ quiet(void *owner _unused_, enum log_level level _unused_,
 void
 rig_quiet(void)
 {
+	if (getenv("BOT_TEST_ONLY") != NULL)
+		cmocka_set_test_filter(getenv("BOT_TEST_ONLY"));
 	if (getenv("BOT_TEST_LOG") != NULL)
 		return;
 	log_tap(quiet, NULL);

@@ -119,7 +119,8 @@ struct enqueueing {
 void	enqueue(struct rig *, struct enqueueing *, const char *body,
 	    const struct attribute *attributes, size_t n);
 
-/* No log lines, unless BOT_TEST_LOG is set. */
+/* No log lines, unless BOT_TEST_LOG is set; only the tests that BOT_TEST_ONLY
+   names, a pattern as of a shell. */
 void	rig_quiet(void);
 
 /* ---- for the rigs of real servers ---- */

@@ -44,6 +44,7 @@ dead_letters(enum durability kind)
 {
 	struct rig *r = up_declaring(kind, "", 0);
 	struct walking w;
+	char first[64] = "";
 	unsigned n = 0;
 
 	make_dead(r, 25);
@@ -72,7 +73,7 @@ dead_letters(enum durability kind)
 	assert_false(error_is_set(&w.err));
 	assert_int_equal(n, 25);
 	walk_close(r, &w);
-	wait_count("jobs.dead", 22);
+	wait_for(r, count("jobs.dead") == 22);
 	credit(r, 10);
 	wait_for(r, r->nheld == 1);
 	assert_true(body_is(r->held[0], "d3"));
@@ -82,8 +83,6 @@ dead_letters(enum durability kind)
 	settle_and_wait(r, r->held[0], SETTLE_ACK, 0, 1, 0);
 	/* Looking changes neither what is there nor its order nor its ids. */
 	for (int again = 0; again < 3; again++) {
-		char first[64] = "";
-
 		walk_open(r, &w);
 		for (n = 0; walk_next(r, &w); n++) {
 			if (n != 0)
@@ -96,7 +95,7 @@ dead_letters(enum durability kind)
 		}
 		walk_close(r, &w);
 		assert_int_equal(n, 22);
-		wait_count("jobs.dead", 22);
+		wait_for(r, count("jobs.dead") == 22);
 	}
 	rig_free(r);
 }
@@ -125,8 +124,8 @@ test_acting_twice(void **state _unused_)
 	walk_act(r, &w, DEAD_REDRIVE);
 	assert_true(error_is_set(&w.err));
 	walk_close(r, &w);
+	wait_for(r, count("jobs.dead") == 1);
 	assert_int_equal(r->downs, 0);
-	wait_count("jobs.dead", 1);
 	rig_free(r);
 	wait_count("jobs", 1);
 }
@@ -178,7 +177,7 @@ test_two_walks(void **state _unused_)
 	assert_false(error_is_set(&b.err));
 	walk_close(r, &a);
 	walk_close(r, &b);
-	wait_count("jobs.dead", 2);
+	wait_for(r, count("jobs.dead") == 2);
 	rig_free(r);
 }
 

@@ -208,7 +208,6 @@ reconnects(enum durability kind)
 {
 	struct rig *r = up_declaring(kind, "", 10);
 	struct message *running;
-	unsigned settled;
 
 	produce(0, 6);
 	wait_for(r, r->nheld == 6);
@@ -223,18 +222,15 @@ reconnects(enum durability kind)
 	assert_int_equal(r->nheld, 1);
 	wait_for(r, r->ups == 2 && r->nheld == 7);
 	assert_int_equal(consumers("jobs"), 1);
-	/* Its verdict comes too late, and takes nobody else's message. */
-	settled = r->settled;
-	settle(r, running, SETTLE_ACK, 0, 1, 0);
-	wait_for(r, r->settled == settled + 1);
-	assert_int_equal(r->settle_errors, 1);
+	/* Its verdict comes too late: the engine settles it no more. */
+	drop(r, running);
 	for (unsigned i = 0; i < 6; i++)
 		assert_true(attribute_equals(r->held[i], "redelivered",
 		    "true"));
 	assert_held(r, (const int[]){ 0, 1, 2, 3, 4, 5, -1 });
 	acknowledge_all(r);
-	wait_for(r, r->settled == 7);
-	assert_int_equal(r->settle_errors, 1);
+	wait_for(r, r->settled == 6);
+	assert_int_equal(r->settle_errors, 0);
 	rig_free(r);
 	wait_count("jobs", 0);
 }
@@ -298,7 +294,8 @@ restart(enum durability kind, int signo)
 	assert_int_equal(r->down.class, ERROR_TRANSIENT);
 	assert_int_equal(r->nheld, 0);
 	server_again();
-	wait_for(r, r->ups == 2 && r->nheld >= 6);
+	/* A quorum queue that is not up yet fails whoever consumes from it. */
+	wait_for(r, r->ups >= 2 && r->nheld >= 6);
 	acknowledge_all(r);
 	wait_for(r, r->q.nsettling == 0);
 	rig_free(r);

@@ -378,7 +378,8 @@ test_what_acts_is_not_copied(void **state _unused_)
 	m = take_one(r);
 	settle_and_wait(r, m, SETTLE_BURY, 0, 3, 0);
 	wait_count("jobs.dead", 1);
-	assert_int_equal(count("copies"), 1);
+	/* What the first publish put there has expired; no copy has come. */
+	assert_int_equal(count("copies"), 0);
 	assert_true(get("jobs.dead", &g));
 	assert_int_equal(g.message.properties._flags &
 	    (AMQP_BASIC_EXPIRATION_FLAG | AMQP_BASIC_USER_ID_FLAG), 0);
@@ -472,19 +473,18 @@ test_invariant_1_rabbit_waits_for_the_confirm(void **state _unused_)
 	wait_for(r, r->nheld == 4);
 	r->window = 0;
 	credit(r, 0);
-	/* The broker lets the first publish of a connection through, and
-	   then reads no more of it. */
+	/* The broker reads no more of a connection once it publishes. */
 	server_memory_alarm(true);
-	settle_and_wait(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
-	wait_for(r, strcmp(status_text(r, "blocked"), "null") != 0);
+	settle(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
 	settle(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
 	settle(r, r->held[0], SETTLE_BURY, 0, 1, 0);
 	settle(r, r->held[0], SETTLE_ACK, 0, 1, 0);
-	wait_for(r, r->settled == 2);		/* the acknowledgement */
+	wait_for(r, strcmp(status_text(r, "blocked"), "null") != 0);
+	wait_for(r, r->settled == 1);		/* the acknowledgement */
 	turn_for(r, 500 * MSEC);
-	assert_int_equal(r->settled, 2);
-	assert_int_equal(unacknowledged("jobs"), 2);
-	assert_true(status_number(r, "publishing") >= 1);
+	assert_int_equal(r->settled, 1);
+	assert_int_equal(unacknowledged("jobs"), 3);
+	assert_int_equal(status_number(r, "publishing"), 3);
 	server_memory_alarm(false);
 	wait_for(r, r->settled == 4);
 	assert_int_equal(r->settle_errors, 0);
@@ -511,7 +511,6 @@ test_blocked_longer_than_the_response_timeout(void **state _unused_)
 	server_memory_alarm(true);
 	settle(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
 	wait_for(r, strcmp(status_text(r, "blocked"), "null") != 0);
-	settle(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
 	turn_for(r, SEC);
 	assert_int_equal(r->downs, 0);
 	before = clock_monotonic_us();
@@ -519,9 +518,10 @@ test_blocked_longer_than_the_response_timeout(void **state _unused_)
 	assert_true(clock_monotonic_us() - before < 8 * SEC);
 	rig_free(r);
 	server_memory_alarm(false);
-	/* The one without a confirm, and the one that was never settled. */
-	wait_count("jobs", 2);
-	wait_count("jobs.bot-delay.1min", 1);
+	/* The one without a confirm, and those that were never settled; what
+	   was sent before may be read now, and be there twice. */
+	wait_count("jobs", 3);
+	assert_true(MAX(count("jobs.bot-delay.1min"), 0) <= 1);
 }
 
 /* The dead letters are full and refuse: basic.nack. */
@@ -573,11 +573,12 @@ test_invariant_1_rabbit_unroutable_copy(void **state _unused_)
 	wait_for(r, r->nheld == 4);
 	r->window = 0;
 	credit(r, 0);
+	settle_and_wait(r, r->held[0], SETTLE_ACK, 0, 1, 0);
+	turn_for(r, 200 * MSEC);
 	delete_queue("jobs.dead");
 	delete_queue("jobs.bot-delay.1s");
 	settle(r, r->held[0], SETTLE_BURY, 0, 1, 0);
 	settle(r, r->held[0], SETTLE_RETRY, SEC, 2, 0);
-	settle(r, r->held[0], SETTLE_ACK, 0, 1, 0);
 	turn_for(r, 500 * MSEC);
 	declare("jobs.dead", CLASSIC);
 	declare_delay("jobs.bot-delay.1s", CLASSIC, 1000, "jobs");

@@ -58,6 +58,7 @@ struct web {
 	const char *script[SCRIPT_MAX];
 	unsigned nscript, next;
 	struct buffer last;		/* the last request, whole */
+	struct buffer all;		/* each of them, in order */
 	struct http_client *hc;
 	unsigned ndone;
 	int fds_before;
@@ -109,6 +110,7 @@ peer_on_data(struct stream *s, struct buffer *in)
 		return;
 	buffer_clear(&w->last);
 	buffer_add(&w->last, buffer_head(in), whole);
+	buffer_add(&w->all, buffer_head(in), whole);
 	buffer_consume(in, whole);
 	w->requests++;
 	p->requests++;
@@ -364,6 +366,7 @@ web_tear_down(void **state)
 	for (unsigned i = 0; i < PEERS_MAX; i++)
 		stream_done(&w->peers[i].s);
 	buffer_done(&w->last);
+	buffer_done(&w->all);
 	tls_context_unref(w->tls);
 	tls_context_unref(w->tunnel_tls);
 	resolver_free(w->resolver);

@@ -1,0 +1,295 @@
+#include "queue/sqs.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "queue/sqs_impl.h"
+
+#define STEADY_US	(5 * USEC_PER_SEC)	/* up so long: a new outage */
+
+/* ---- up and down ---- */
+
+static void
+reconnect_timer_fired(struct timer *t)
+{
+	sqs_setup(t->owner);
+}
+
+void
+sqs_set_up(struct sqs_queue *sq)
+{
+	sq->state = SQS_UP;
+	sq->up_since_us = clock_monotonic_us();
+	queue_up(sq->queue);
+	sqs_wake(sq);
+	task_schedule(sq->loop, &sq->batch_task);
+}
+
+void
+sqs_fail(struct sqs_queue *sq, const struct error *err)
+{
+	if (sq->state == SQS_IDLE || sq->state == SQS_DOWN || sqs_failing(sq))
+		return;
+	sq->failure = *err;
+	task_schedule(sq->loop, &sq->fail_task);
+}
+
+static void finish(struct sqs_queue *);
+
+/* Receipts do not die with a connection: settlements go on by themselves. */
+static void
+fail_task_run(struct task *t)
+{
+	struct sqs_queue *sq = t->owner;
+	struct error err = sq->failure;
+
+	if (sq->stopping) {
+		if (sqs_settled_all(sq))
+			finish(sq);
+		return;
+	}
+	sqs_setup_cancel(sq);
+	sqs_receive_stop(sq);
+	sqs_call_cancel(&sq->probe_call);
+	if (sq->state == SQS_UP &&
+	    clock_monotonic_us() - sq->up_since_us > STEADY_US)
+		sq->failures = 0;
+	sq->state = SQS_DOWN;
+	error_clear(&sq->failure);
+	sq->failures++;
+	timer_arm(sq->loop, &sq->reconnect_timer,
+	    queue_reconnect_delay_us(sq->failures));
+	queue_down(sq->queue, &err);
+}
+
+/* ---- operations ---- */
+
+static void stop_timer_fired(struct timer *);
+
+static void
+answer_task_run(struct task *t)
+{
+	struct sqs_queue *sq = t->owner;
+
+	sqs_enqueue_answer(sq);
+	sqs_dead_answer(sq);
+}
+
+static int
+sqs_init(struct queue *q, struct config *config,
+    const struct config_section *section)
+{
+	struct sqs_queue *sq = new0(struct sqs_queue);
+
+	sq->queue = q;
+	sq->loop = q->loop;
+	list_init(&sq->calls);
+	list_init(&sq->enqueues);
+	list_init(&sq->walks);
+	list_init(&sq->giving_back);
+	aws_retry_bucket_init(&sq->bucket);
+	sqs_keys_read(sq, config, section);
+	sqs_setup_init(sq);
+	sqs_receive_init(sq);
+	sqs_settle_init(sq);
+	sqs_probe_init(sq);
+	timer_init(&sq->reconnect_timer, "sqs reconnect",
+	    reconnect_timer_fired, sq);
+	timer_init(&sq->stop_timer, "sqs stop", stop_timer_fired, sq);
+	task_init(&sq->fail_task, LOOP_DISPATCH, "sqs fail", fail_task_run,
+	    sq);
+	task_init(&sq->answer_task, LOOP_DISPATCH, "sqs answer",
+	    answer_task_run, sq);
+	q->impl = sq;
+	return 0;
+}
+
+static void
+sqs_start(struct queue *q)
+{
+	struct sqs_queue *sq = sqs_of(q);
+	struct aws_credentials_params params = {
+		.loop = sq->loop,
+		.resolver = q->resolver,
+		.profile = sq->profile,
+		.credentials_file = sq->credentials_file,
+		.config_file = sq->config_file,
+		.region = sq->config_region,
+		.ca_file = sq->ca_file,
+	};
+
+	sq->credentials = aws_credentials_new(&params);
+	sqs_setup(sq);
+}
+
+static void
+sqs_credit(struct queue *q, unsigned n)
+{
+	struct sqs_queue *sq = sqs_of(q);
+
+	sq->credit = n;
+	sqs_wake(sq);
+}
+
+static void
+sqs_reconfigure(struct queue *q, const struct config_section *section)
+{
+	sqs_keys_reload(sqs_of(q), section);
+	sqs_wake(sqs_of(q));
+}
+
+/* ---- leaving ---- */
+
+static void
+finish(struct sqs_queue *sq)
+{
+	struct error err;
+
+	error_set(&err, ERROR_TRANSIENT, "stopped", "the service did not "
+	    "answer before the queue was stopped");
+	sq->state = SQS_IDLE;
+	error_clear(&sq->failure);
+	sqs_setup_cancel(sq);
+	sqs_receive_stop(sq);
+	sqs_call_cancel(&sq->probe_call);
+	sqs_give_up(sq, &err);
+	sqs_enqueue_done(sq, &err);
+	timer_cancel(sq->loop, &sq->reconnect_timer);
+	timer_cancel(sq->loop, &sq->stop_timer);
+	task_cancel(&sq->fail_task);
+	queue_stopped(sq->queue);
+}
+
+/* From the task: it may be asked in the middle of something. */
+void
+sqs_stop_check(struct sqs_queue *sq)
+{
+	if (sq->stopping && sq->state != SQS_IDLE && sqs_settled_all(sq))
+		task_schedule(sq->loop, &sq->fail_task);
+}
+
+static void
+stop_timer_fired(struct timer *t)
+{
+	finish(t->owner);
+}
+
+static void
+sqs_stop(struct queue *q)
+{
+	struct sqs_queue *sq = sqs_of(q);
+
+	if (sq->stopping)
+		return;
+	sq->stopping = true;
+	/* A message that is handed out in this very moment comes back when
+	   its visibility time-out ends. */
+	sqs_receive_stop(sq);
+	timer_cancel(sq->loop, &sq->reconnect_timer);
+	timer_arm(sq->loop, &sq->stop_timer, SQS_STOP_US);
+	task_schedule(sq->loop, &sq->batch_task);
+	sqs_stop_check(sq);
+}
+
+static void
+sqs_fini(struct queue *q)
+{
+	struct sqs_queue *sq = sqs_of(q);
+
+	if (sq == NULL)
+		return;
+	sq->state = SQS_IDLE;
+	timer_cancel(sq->loop, &sq->reconnect_timer);
+	timer_cancel(sq->loop, &sq->stop_timer);
+	task_cancel(&sq->fail_task);
+	sqs_dead_done(sq);
+	BUG_ON(!list_empty(&sq->enqueues));
+	task_cancel(&sq->answer_task);
+	sqs_setup_done(sq);
+	sqs_receive_done(sq);
+	sqs_probe_done(sq);
+	sqs_settle_done(sq);
+	BUG_ON(!list_empty(&sq->calls));
+	http_client_free(sq->client);
+	sigv4_free(sq->signer);
+	aws_credentials_unref(sq->credentials);
+	sqs_keys_done(sq);
+	free(sq);
+	q->impl = NULL;
+}
+
+/* ---- status ---- */
+
+static json_t *
+text_or_null(const char *s)
+{
+	json_t *j = s != NULL && *s != '\0' ? json_string(s) : NULL;
+
+	return j != NULL ? j : json_null();
+}
+
+static void
+sqs_status(struct queue *q, json_t *o)
+{
+	const struct sqs_queue *sq = sqs_of(q);
+	unsigned polling = 0;
+
+	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++)
+		polling += sq->receiver[i].asked != 0;
+	json_object_set_new(o, "endpoint", text_or_null(sq->url_text));
+	json_object_set_new(o, "region", text_or_null(sq->region));
+	json_object_set_new(o, "queue_url", text_or_null(sq->queue_url));
+	json_object_set_new(o, "dead_letter", text_or_null(sq->dead_by_broker ?
+	    "broker" : sq->dead_url));
+	json_object_set_new(o, "fifo", json_boolean(sq->fifo));
+	json_object_set_new(o, "credentials",
+	    text_or_null(sq->credentials_source));
+	json_object_set_new(o, "receivers", json_integer(polling));
+	json_object_set_new(o, "throttled_by", text_or_null(sq->throttle.code));
+	json_object_set_new(o, "requests",
+	    json_integer((json_int_t)sq->requests));
+	json_object_set_new(o, "throttled",
+	    json_integer((json_int_t)sq->throttled));
+	json_object_set_new(o, "md5_wrong",
+	    json_integer((json_int_t)sq->md5_wrong));
+	json_object_set_new(o, "settlements_unanswered",
+	    json_integer((json_int_t)sq->nsettling));
+	json_object_set_new(o, "settlements_again",
+	    json_integer((json_int_t)sq->settlements_again));
+	json_object_set_new(o, "not_visible",
+	    json_integer((json_int_t)sq->not_visible));
+	json_object_set_new(o, "clock_offset_seconds",
+	    json_integer((json_int_t)(sq->clock.offset_us /
+	    (int64_t)USEC_PER_SEC)));
+	json_object_set_new(o, "attributes_error",
+	    text_or_null(sq->attributes_error.text));
+}
+
+static const struct queue_ops sqs_ops = {
+	.init = sqs_init,
+	.start = sqs_start,
+	.credit = sqs_credit,
+	.settle = sqs_settle,
+	.extend = sqs_extend,
+	.probe = sqs_probe,
+	.enqueue = sqs_enqueue,
+	.dead_open = sqs_dead_open,
+	.dead_next = sqs_dead_next,
+	.dead_act = sqs_dead_act,
+	.dead_close = sqs_dead_close,
+	.reconfigure = sqs_reconfigure,
+	.stop = sqs_stop,
+	.fini = sqs_fini,
+	.status = sqs_status,
+};
+
+const struct queue_type sqs_queue_type = {
+	.name = "sqs",
+	.kind = &sqs_queue_kind,
+	.capabilities = QUEUE_CAN_EXTEND | QUEUE_CAN_DELAY | QUEUE_BATCHES |
+	    QUEUE_DEAD_LETTERS | QUEUE_CAN_ENQUEUE,
+	.ops = &sqs_ops,
+};

@@ -1,0 +1,83 @@
+/*
+ * A dead letter: sent to its queue, and only then deleted here.
+ */
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "queue/sqs_impl.h"
+
+#define LOG_EVERY_US	(10 * USEC_PER_SEC)
+
+static void
+log_failure(struct sqs_queue *sq, const struct sqs_op *op,
+    const struct error *err)
+{
+	uint64_t now = clock_monotonic_us();
+
+	if (sq->dead_log_us != 0 && now - sq->dead_log_us < LOG_EVERY_US)
+		return;
+	sq->dead_log_us = now;
+	log_warning(&((struct log_fields){ .queue = sq->queue->name,
+	    .message = op->message->name }), "could not be sent to the dead "
+	    "letters at %s: %s (%s); it is tried again until its lease ends, "
+	    "and nothing is deleted before", sq->dead_url, err->text,
+	    err->code);
+}
+
+static void
+sent(struct sqs_call *c, const json_t *answer, const struct error *err)
+{
+	struct sqs_queue *sq = c->sq;
+	struct sqs_op *op = c->owner;
+
+	(void)answer;
+	sq->ncalls--;
+	if (err == NULL) {
+		sqs_op_succeeded(sq, op);
+	} else if (!op->bare && strcmp(err->code, "InvalidParameterValue") ==
+	    0) {
+		/* Too long together with our words: then without them. */
+		op->bare = true;
+		sqs_op_wait(sq, op);
+	} else {
+		log_failure(sq, op, err);
+		sqs_op_failed(sq, op, err);
+	}
+	task_schedule(sq->loop, &sq->batch_task);
+}
+
+void
+sqs_bury_send(struct sqs_queue *sq, struct sqs_op *op)
+{
+	const struct sqs_receipt *r = op->receipt;
+	const struct message *m = op->message;
+	struct sqs_sending sending = {
+		.body = m->body,
+		.attributes = r->attributes,
+		.group = r->group,
+		/* Sent twice within five minutes it is there once. */
+		.deduplication = r->deduplication.n != 0 ? r->deduplication :
+		    m->name,
+		.fifo = sq->dead_fifo,
+		.name = m->name,
+		.attempts = op->attempts,
+		.crashes = op->crashes,
+	};
+
+	if (!op->bare) {
+		sending.error_type = slice_of(op->error_type);
+		sending.detail = (struct slice){ op->detail, op->ndetail };
+	}
+	list_remove(&op->link);
+	list_push_back(&sq->burying, &op->link);
+	if (op->call.sq == NULL)
+		sqs_call_init(&op->call, sq, "SendMessage", sent, op);
+	sqs_call_begin(&op->call, sq->dead_url);
+	sqs_add_sending(sq, &op->call.body, &sending);
+	sqs_call_end(&op->call);
+	op->asked_us = clock_monotonic_us();
+	sq->ncalls++;
+	sqs_call_send(&op->call);
+}

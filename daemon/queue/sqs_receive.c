@@ -1,0 +1,267 @@
+/*
+ * Long polls, as many as there is credit and work for.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "queue/sqs_impl.h"
+
+#define GATHER_US	(5 * USEC_PER_MSEC)
+#define THROTTLE_MIN_US	(500 * USEC_PER_MSEC)
+#define THROTTLE_MAX_US	(20 * USEC_PER_SEC)
+#define LOG_EVERY_US	(10 * USEC_PER_SEC)
+#define WRONG_MD5_SECONDS 5u
+
+unsigned
+sqs_visibility(const struct sqs_queue *sq)
+{
+	return (unsigned)MIN(MAX(sq->queue->lease_us / USEC_PER_SEC,
+	    (uint64_t)1), (uint64_t)SQS_VISIBILITY_MAX);
+}
+
+void
+sqs_wake(struct sqs_queue *sq)
+{
+	task_schedule(sq->loop, &sq->pull_task);
+}
+
+/* ---- messages ---- */
+
+static void
+wrong_md5(struct sqs_queue *sq, struct message *m)
+{
+	uint64_t now = clock_monotonic_us();
+
+	sq->md5_wrong++;
+	if (sq->md5_log_us == 0 || now - sq->md5_log_us > LOG_EVERY_US) {
+		sq->md5_log_us = now;
+		log_error(&((struct log_fields){ .queue = sq->queue->name,
+		    .message = m->name }), "its body or attributes do not have "
+		    "the MD5 that the service gave with them: it is not run, "
+		    "and received again in %u s", WRONG_MD5_SECONDS);
+	}
+	sqs_stray(sq, m, WRONG_MD5_SECONDS);
+}
+
+static void
+deliver(struct sqs_queue *sq, struct chunk *chunk, const json_t *j,
+    uint64_t until_us)
+{
+	struct error err;
+	struct message *m = sqs_message(sq, chunk, j, &err);
+
+	if (m == NULL) {
+		log_warning(LOG_QUEUE(sq->queue->name), "%s; it is passed over "
+		    "and comes again", err.text);
+		return;
+	}
+	m->lease_until_us = until_us;
+	if (!sqs_md5_fits(j)) {
+		wrong_md5(sq, m);
+	} else if (sq->stopping) {
+		sqs_stray(sq, m, 0);
+	} else {
+		if (sq->credit != 0)
+			sq->credit--;
+		queue_deliver(sq->queue, m);
+	}
+}
+
+static unsigned
+deliver_all(struct sqs_queue *sq, const json_t *answer)
+{
+	const json_t *messages = json_object_get(answer, "Messages");
+	uint64_t lease = sqs_visibility(sq) * USEC_PER_SEC;
+	struct chunk *chunk;
+	uint64_t until;
+
+	if (json_array_size(messages) == 0)
+		return 0;
+	/* It began when the service wrote the answer, which we do not know. */
+	until = clock_monotonic_us() + lease - MIN(lease / 10, USEC_PER_SEC);
+	chunk = chunk_new();
+	for (size_t i = 0; i < json_array_size(messages); i++)
+		deliver(sq, chunk, json_array_get(messages, i), until);
+	chunk_unref(chunk);
+	return (unsigned)json_array_size(messages);
+}
+
+/* ---- receivers ---- */
+
+/* Less is asked for, and nobody is told that the queue is down. */
+static void
+throttled(struct sqs_queue *sq, const struct error *err)
+{
+	if (sq->throttles == 0)
+		log_warning(LOG_QUEUE(sq->queue->name), "receiving slows down: "
+		    "%s (%s)", err->text, err->code);
+	sq->throttle = *err;
+	sq->receivers = sq->receivers_min;
+	sq->throttles++;
+	timer_arm(sq->loop, &sq->throttle_timer, THROTTLE_MIN_US +
+	    http_retry_delay_us(sq->throttles, THROTTLE_MIN_US,
+	    THROTTLE_MAX_US, 0));
+}
+
+static void
+not_throttled(struct sqs_queue *sq)
+{
+	if (sq->throttles == 0)
+		return;
+	sq->throttles = 0;
+	error_clear(&sq->throttle);
+	log_notice(LOG_QUEUE(sq->queue->name), "receiving goes on as usual");
+}
+
+static void
+adapt(struct sqs_queue *sq, unsigned asked, unsigned got)
+{
+	if (got == SQS_BATCH_MAX)
+		sq->receivers = MIN(sq->receivers + 1, sq->receivers_max);
+	else if (got == 0 && asked == SQS_BATCH_MAX)
+		sq->receivers = MAX(sq->receivers - 1, sq->receivers_min);
+}
+
+static void
+received(struct sqs_call *c, const json_t *answer, const struct error *err)
+{
+	struct sqs_queue *sq = c->sq;
+	struct sqs_receiver *r = c->owner;
+	unsigned asked = r->asked;
+
+	sq->asked -= asked;
+	r->asked = 0;
+	if (err == NULL) {
+		not_throttled(sq);
+		adapt(sq, asked, deliver_all(sq, answer));
+	} else if (err->class == ERROR_THROTTLED) {
+		throttled(sq, err);
+	} else {
+		sqs_fail(sq, err);
+	}
+	sqs_wake(sq);
+}
+
+static void
+receive(struct sqs_queue *sq, struct sqs_receiver *r, unsigned n)
+{
+	struct buffer *b = &r->call.body;
+
+	r->asked = n;
+	sq->asked += n;
+	r->call.extra_us = sq->wait_us;
+	sqs_call_begin(&r->call, sq->queue_url);
+	buffer_printf(b, ",\"MaxNumberOfMessages\":%u,\"WaitTimeSeconds\":%u,"
+	    "\"VisibilityTimeout\":%u,\"MessageSystemAttributeNames\":[\"All\"],"
+	    "\"MessageAttributeNames\":[\"All\"]", n,
+	    (unsigned)(sq->wait_us / USEC_PER_SEC), sqs_visibility(sq));
+	sqs_call_end(&r->call);
+	sqs_call_send(&r->call);
+}
+
+static unsigned
+polling(const struct sqs_queue *sq)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++)
+		n += sq->receiver[i].asked != 0;
+	return n;
+}
+
+static struct sqs_receiver *
+idle_receiver(struct sqs_queue *sq)
+{
+	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++)
+		if (sq->receiver[i].asked == 0)
+			return &sq->receiver[i];
+	return NULL;
+}
+
+static unsigned
+held(const struct queue *q)
+{
+	return q->nwaiting + q->nheld + q->ndelayed + q->nrunning +
+	    q->nsettling;
+}
+
+/* Requests cost money and a round trip: few messages wait for more, unless
+   there is nothing else to do. */
+static bool
+worth_it(struct sqs_queue *sq, unsigned room)
+{
+	if (room >= SQS_BATCH_MAX || sq->gathered || held(sq->queue) == 0)
+		return true;
+	if (!timer_armed(&sq->gather_timer))
+		timer_arm(sq->loop, &sq->gather_timer, GATHER_US);
+	return false;
+}
+
+static void
+pull_task_run(struct task *t)
+{
+	struct sqs_queue *sq = t->owner;
+	unsigned busy = polling(sq), room;
+
+	if (!sqs_is_up(sq) || sq->stopping || timer_armed(&sq->throttle_timer))
+		return;
+	while (busy < sq->receivers) {
+		room = sq->credit > sq->asked ? sq->credit - sq->asked : 0;
+		if (room == 0 || !worth_it(sq, room))
+			return;
+		sq->gathered = false;
+		receive(sq, idle_receiver(sq), MIN(room, SQS_BATCH_MAX));
+		busy++;
+	}
+}
+
+static void
+gather_timer_fired(struct timer *t)
+{
+	struct sqs_queue *sq = t->owner;
+
+	sq->gathered = true;
+	sqs_wake(sq);
+}
+
+static void
+throttle_timer_fired(struct timer *t)
+{
+	sqs_wake(t->owner);
+}
+
+void
+sqs_receive_stop(struct sqs_queue *sq)
+{
+	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++) {
+		sqs_call_cancel(&sq->receiver[i].call);
+		sq->receiver[i].asked = 0;
+	}
+	sq->asked = 0;
+	timer_cancel(sq->loop, &sq->gather_timer);
+	timer_cancel(sq->loop, &sq->throttle_timer);
+}
+
+void
+sqs_receive_init(struct sqs_queue *sq)
+{
+	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++)
+		sqs_call_init(&sq->receiver[i].call, sq, "ReceiveMessage",
+		    received, &sq->receiver[i]);
+	task_init(&sq->pull_task, LOOP_BATCH, "sqs pull", pull_task_run, sq);
+	timer_init(&sq->gather_timer, "sqs gather", gather_timer_fired, sq);
+	timer_init(&sq->throttle_timer, "sqs throttle", throttle_timer_fired,
+	    sq);
+}
+
+void
+sqs_receive_done(struct sqs_queue *sq)
+{
+	sqs_receive_stop(sq);
+	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++)
+		sqs_call_done(&sq->receiver[i].call);
+	task_cancel(&sq->pull_task);
+}

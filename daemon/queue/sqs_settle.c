@@ -1,0 +1,416 @@
+/*
+ * Settlements and renewals: collected during a turn, kept until the service
+ * has done them or the lease has ended.
+ */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "queue/sqs_impl.h"
+
+#define GATHER_US	(5 * USEC_PER_MSEC)
+#define AGAIN_MAX_US	(10 * USEC_PER_SEC)
+
+/* ---- ops ---- */
+
+static bool
+settles(const struct sqs_op *op)
+{
+	return op->message != NULL || op->id == 0;
+}
+
+static struct sqs_op *
+op_new(struct sqs_queue *sq, enum sqs_op_kind kind, struct message *m,
+    uint64_t until_us)
+{
+	struct sqs_op *op = new0(struct sqs_op);
+
+	list_init(&op->link);
+	op->kind = kind;
+	op->id = m->id;
+	op->message = kind == OP_RENEW ? NULL : m;
+	op->chunk = chunk_ref(m->chunk);
+	op->receipt = m->receipt_data;
+	op->until_us = until_us;
+	if (kind != OP_RENEW)
+		sq->nsettling++;
+	return op;
+}
+
+static void
+op_free(struct sqs_queue *sq, struct sqs_op *op)
+{
+	list_remove(&op->link);
+	if (settles(op))
+		sq->nsettling--;
+	if (op->call.sq != NULL)
+		sqs_call_done(&op->call);
+	chunk_unref(op->chunk);
+	free(op->error_type);
+	free(op->detail);
+	free(op);
+	if (sq->stopping)
+		sqs_stop_check(sq);
+}
+
+void
+sqs_op_wait(struct sqs_queue *sq, struct sqs_op *op)
+{
+	list_remove(&op->link);
+	switch (op->kind) {
+	case OP_DELETE:
+		list_push_back(&sq->deletes, &op->link);
+		sq->ndeletes++;
+		break;
+	case OP_VISIBILITY:
+		/* A renewal that is under way might be done after it. */
+		if (op->receipt->renewing) {
+			op->receipt->waits = op;
+			list_push_back(&sq->held_back, &op->link);
+			return;
+		}
+		/* fall through */
+	case OP_RENEW:
+		list_push_back(&sq->changes, &op->link);
+		sq->nchanges++;
+		break;
+	case OP_BURY:
+		list_push_back(&sq->buries, &op->link);
+		break;
+	}
+	task_schedule(sq->loop, &sq->batch_task);
+}
+
+/* ---- collecting ---- */
+
+/* Whole seconds, and no more than 12 h after the receive. */
+static unsigned
+seconds_of(const struct sqs_receipt *r, uint64_t us)
+{
+	uint64_t held = (clock_monotonic_us() - r->received_us) /
+	    USEC_PER_SEC + 1;
+	uint64_t n = us / USEC_PER_SEC + (us % USEC_PER_SEC != 0);
+
+	return (unsigned)MIN(n, SQS_VISIBILITY_MAX - MIN(held,
+	    (uint64_t)SQS_VISIBILITY_MAX));
+}
+
+static void
+change(struct sqs_queue *sq, struct message *m, uint64_t delay_us)
+{
+	struct sqs_op *op = op_new(sq, OP_VISIBILITY, m, m->lease_until_us);
+
+	op->seconds = seconds_of(op->receipt, delay_us);
+	sqs_op_wait(sq, op);
+}
+
+static void
+bury(struct sqs_queue *sq, struct message *m, const struct settlement *s)
+{
+	struct sqs_op *op = op_new(sq, OP_BURY, m, m->lease_until_us);
+
+	op->error_type = xstrndup(s->error_type.n != 0 ? s->error_type.p :
+	    "internal", s->error_type.n != 0 ? s->error_type.n : 8);
+	op->ndetail = MIN(s->detail.n, VERDICT_DETAIL_MAX);
+	op->detail = xmemdup(s->detail.n != 0 ? s->detail.p : "",
+	    MAX(op->ndetail, (size_t)1));
+	op->attempts = s->attempt;
+	op->crashes = s->crashes;
+	sqs_op_wait(sq, op);
+}
+
+void
+sqs_settle(struct queue *q, struct message *m, const struct settlement *s)
+{
+	struct sqs_queue *sq = sqs_of(q);
+
+	switch (s->kind) {
+	case SETTLE_ACK:
+		sqs_op_wait(sq, op_new(sq, OP_DELETE, m, m->lease_until_us));
+		break;
+	case SETTLE_RETRY:
+		change(sq, m, s->delay_us);
+		break;
+	case SETTLE_RELEASE:
+		change(sq, m, 0);
+		break;
+	case SETTLE_BURY:
+		/* The redrive policy counts receives: let there be the next. */
+		if (sq->dead_by_broker)
+			change(sq, m, 0);
+		else
+			bury(sq, m, s);
+		break;
+	case SETTLE_NONE:
+		BUG("a settlement without a kind");
+	}
+}
+
+void
+sqs_extend(struct queue *q, struct message *m, uint64_t lease_us)
+{
+	struct sqs_queue *sq = sqs_of(q);
+	struct sqs_op *op = op_new(sq, OP_RENEW, m, m->lease_until_us);
+
+	op->seconds = MAX(seconds_of(op->receipt, lease_us), 1u);
+	sqs_op_wait(sq, op);
+}
+
+void
+sqs_stray(struct sqs_queue *sq, struct message *m, unsigned seconds)
+{
+	struct sqs_op *op = op_new(sq, OP_VISIBILITY, m, m->lease_until_us);
+
+	op->seconds = seconds;
+	op->id = 0;
+	op->message = NULL;
+	message_free(m);
+	sqs_op_wait(sq, op);
+}
+
+/* ---- what comes of it ---- */
+
+static struct message *
+renewed_message(const struct sqs_op *op)
+{
+	struct message *m = message_find(op->id);
+
+	return m != NULL && m->state != MESSAGE_SETTLING ? m : NULL;
+}
+
+bool
+sqs_op_begin(struct sqs_queue *sq, struct sqs_op *op)
+{
+	op->asked_us = clock_monotonic_us();
+	if (op->kind != OP_RENEW)
+		return true;
+	if (renewed_message(op) == NULL) {
+		op_free(sq, op);
+		return false;
+	}
+	op->receipt->renewing = true;
+	return true;
+}
+
+/* Its message may be settled now. */
+static void
+renewal_over(struct sqs_queue *sq, struct sqs_op *op)
+{
+	struct sqs_op *waits = op->receipt->waits;
+
+	op->receipt->renewing = false;
+	op->receipt->waits = NULL;
+	if (waits != NULL)
+		sqs_op_wait(sq, waits);
+}
+
+static void
+renewed(struct sqs_queue *sq, struct sqs_op *op)
+{
+	struct message *m;
+	uint64_t until = sat_add(op->asked_us,
+	    op->seconds * USEC_PER_SEC);
+
+	renewal_over(sq, op);
+	m = renewed_message(op);
+	op_free(sq, op);
+	if (m != NULL)
+		queue_extended(sq->queue, m, until);
+}
+
+void
+sqs_op_succeeded(struct sqs_queue *sq, struct sqs_op *op)
+{
+	struct message *m = op->message;
+
+	if (op->kind == OP_RENEW) {
+		renewed(sq, op);
+		return;
+	}
+	if (op->kind == OP_BURY) {
+		op->kind = OP_DELETE;
+		op->failures = 0;
+		sqs_op_wait(sq, op);
+		return;
+	}
+	op_free(sq, op);
+	if (m != NULL)
+		queue_settled(sq->queue, m, NULL);
+}
+
+static void
+op_lost(struct sqs_queue *sq, struct sqs_op *op, const struct error *err)
+{
+	struct message *m = op->message;
+	bool renewal = op->kind == OP_RENEW;
+
+	if (renewal)
+		m = renewed_message(op);
+	op_free(sq, op);
+	if (m == NULL)
+		return;
+	if (renewal)
+		queue_extended(sq->queue, m, 0);
+	else
+		queue_settled(sq->queue, m, err);
+}
+
+static void
+op_again(struct sqs_queue *sq, struct sqs_op *op, uint64_t delay_us)
+{
+	op->again_us = sat_add(clock_monotonic_us(), delay_us);
+	list_remove(&op->link);
+	list_push_back(&sq->paused, &op->link);
+	timer_arm_sooner(sq->loop, &sq->again_timer, delay_us);
+	sq->settlements_again++;
+}
+
+void
+sqs_op_failed(struct sqs_queue *sq, struct sqs_op *op, const struct error *err)
+{
+	uint64_t delay = MIN(USEC_PER_SEC << MIN(op->failures, 10u),
+	    AGAIN_MAX_US);
+	uint64_t now = clock_monotonic_us();
+
+	if (op->kind == OP_RENEW)
+		renewal_over(sq, op);
+	op->failures++;
+	if (op->kind == OP_RENEW && renewed_message(op) == NULL)
+		op_free(sq, op);
+	else if (op->kind != OP_BURY && sqs_error_is_final(slice_of(err->code)))
+		op_lost(sq, op, err);
+	else if (now >= op->until_us)
+		op_lost(sq, op, err);
+	else
+		/* The last try is just before the lease ends. */
+		op_again(sq, op, MIN(delay, op->until_us - now));
+}
+
+/* ---- sending ---- */
+
+static void
+again_timer_fired(struct timer *t)
+{
+	struct sqs_queue *sq = t->owner;
+	uint64_t now = clock_monotonic_us(), next = USEC_INFINITY;
+	struct list *l, *tmp;
+
+	list_foreach_safe(l, tmp, &sq->paused) {
+		struct sqs_op *op = list_entry(l, struct sqs_op, link);
+
+		if (op->again_us <= now)
+			sqs_op_wait(sq, op);
+		else
+			next = MIN(next, op->again_us);
+	}
+	if (next != USEC_INFINITY)
+		timer_arm_at(sq->loop, t, next);
+}
+
+static void
+send_buries(struct sqs_queue *sq)
+{
+	struct list *l;
+
+	while (sq->ncalls < SQS_CALLS_MAX &&
+	    (l = list_first(&sq->buries)) != NULL)
+		sqs_bury_send(sq, list_entry(l, struct sqs_op, link));
+}
+
+static void
+batch_task_run(struct task *t)
+{
+	struct sqs_queue *sq = t->owner;
+	struct error err;
+
+	/* Without a signer nothing was ever received. */
+	if (sq->signer == NULL)
+		return;
+	if (fault("sqs.settle.before_write")) {
+		error_set(&err, ERROR_TRANSIENT, "fault",
+		    "sqs.settle.before_write");
+		sqs_fail(sq, &err);
+	}
+	sqs_batches(sq, sq->batch_gathered || sq->stopping);
+	sq->batch_gathered = false;
+	send_buries(sq);
+	if (sq->ndeletes + sq->nchanges == 0)
+		timer_cancel(sq->loop, &sq->batch_timer);
+	else if (!timer_armed(&sq->batch_timer))
+		timer_arm(sq->loop, &sq->batch_timer, GATHER_US);
+	if (sq->stopping)
+		sqs_stop_check(sq);
+}
+
+static void
+batch_timer_fired(struct timer *t)
+{
+	struct sqs_queue *sq = t->owner;
+
+	sq->batch_gathered = true;
+	task_schedule(sq->loop, &sq->batch_task);
+}
+
+/* ---- life ---- */
+
+bool
+sqs_settled_all(const struct sqs_queue *sq)
+{
+	return sq->nsettling == 0;
+}
+
+static void
+give_up_list(struct sqs_queue *sq, struct list *ops, const struct error *err)
+{
+	struct list *l;
+
+	while ((l = list_first(ops)) != NULL) {
+		struct sqs_op *op = list_entry(l, struct sqs_op, link);
+
+		if (op->call.sq != NULL)
+			sqs_call_cancel(&op->call);
+		op->receipt->renewing = false;
+		op_lost(sq, op, err);
+	}
+}
+
+void
+sqs_give_up(struct sqs_queue *sq, const struct error *err)
+{
+	struct list *lists[] = { &sq->deletes, &sq->changes, &sq->buries,
+	    &sq->burying, &sq->paused, &sq->held_back };
+	LIST_HEAD(open);
+
+	sqs_batches_cancel(sq, &open);
+	give_up_list(sq, &open, err);
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+		give_up_list(sq, lists[i], err);
+	sq->ndeletes = sq->nchanges = sq->ncalls = 0;
+	timer_cancel(sq->loop, &sq->batch_timer);
+	timer_cancel(sq->loop, &sq->again_timer);
+	task_cancel(&sq->batch_task);
+}
+
+void
+sqs_settle_init(struct sqs_queue *sq)
+{
+	list_init(&sq->deletes);
+	list_init(&sq->changes);
+	list_init(&sq->buries);
+	list_init(&sq->burying);
+	list_init(&sq->paused);
+	list_init(&sq->held_back);
+	list_init(&sq->batches);
+	task_init(&sq->batch_task, LOOP_BATCH, "sqs batch", batch_task_run, sq);
+	timer_init(&sq->batch_timer, "sqs batch", batch_timer_fired, sq);
+	timer_init(&sq->again_timer, "sqs again", again_timer_fired, sq);
+}
+
+void
+sqs_settle_done(struct sqs_queue *sq)
+{
+	BUG_ON(!sqs_settled_all(sq) || !list_empty(&sq->batches));
+	task_cancel(&sq->batch_task);
+	timer_cancel(sq->loop, &sq->batch_timer);
+	timer_cancel(sq->loop, &sq->again_timer);
+}
