@@ -602,6 +602,8 @@ class Server(Wire):
         self.queues = {} if queues is None else queues
         self.seen = []                  # names of methods
         self.published = []             # [basic.publish, body, properties]
+        self.acks = []                  # [kind, delivery tag, multiple]
+        self.heartbeats = 0
         self.tags = collections.Counter()
         self.unfinished = None
 
@@ -629,9 +631,13 @@ class Server(Wire):
                 if len(p[1]) >= p[3]:
                     self.published.append(p[:3])
                     self.handle(p[0])
+            elif f.type == HEARTBEAT:
+                self.heartbeats += 1
 
     def handle(self, m):
         self.seen.append(m.name)
+        if m.name in ("basic.ack", "basic.nack", "basic.reject"):
+            self.acks.append((m.name, m.delivery_tag, m.get("multiple", False)))
         if not self.script(self, m):
             self.answer(m)
 

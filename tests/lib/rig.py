@@ -570,6 +570,16 @@ def main(names):
     if len(sys.argv) > 1:
         tests = [(n, f) for n, f in tests if n in sys.argv[1:]]
     print("1..%d" % len(tests))
+    try:
+        bad = run(tests)
+    finally:
+        if Shared.rig:
+            Shared.rig.close(False)
+    sys.exit(1 if bad else 0)
+
+
+def run(tests):
+    """How many failed."""
     bad = 0
     for i, (name, fn) in enumerate(tests, 1):
         start = time.monotonic()
@@ -593,6 +603,4 @@ def main(names):
                 raise
         print("%s # %.2f s" % (line, time.monotonic() - start) if "#" not in line else line)
         sys.stdout.flush()
-    if Shared.rig:
-        Shared.rig.close(False)
-    sys.exit(1 if bad else 0)
+    return bad

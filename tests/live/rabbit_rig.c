@@ -163,6 +163,17 @@ server_kill(int signo)
 	server.pid = 0;
 }
 
+/* A broken invariant ends this program; not so its server. */
+static void
+on_abort(int signo)
+{
+	if (server.pid > 0)
+		(void)kill(server.pid, SIGKILL);
+	if (server.epmd > 0)
+		(void)kill(server.epmd, SIGKILL);
+	(void)signal(signo, SIG_DFL);
+}
+
 int
 world_setup(void **state _unused_)
 {
@@ -171,6 +182,7 @@ world_setup(void **state _unused_)
 	if (!server_exists())
 		return 0;
 	memset(&server, 0, sizeof(server));
+	(void)signal(SIGABRT, on_abort);
 	snprintf(server.dir, sizeof(server.dir), "/tmp/bot-rabbit-XXXXXX");
 	assert_non_null(mkdtemp(server.dir));
 	server.port = free_port();
