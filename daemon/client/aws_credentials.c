@@ -266,7 +266,9 @@ on_fetched(void *owner, struct aws_answer *a, const struct error *err)
 		failed(c, err);
 		return;
 	}
-	if (c->rejected && same_keys(a, &c->now)) {
+	/* Keys without an end cannot have expired: what was wrong may have been
+	   mended at the service, and there are no others anyway. */
+	if (c->rejected && a->expires_us != 0 && same_keys(a, &c->now)) {
 		error_set(&why, ERROR_AUTH, "ExpiredToken", "%s: AWS says "
 		    "that these keys have expired, and there are no others",
 		    c->chain.plan.name);

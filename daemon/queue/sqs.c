@@ -8,6 +8,9 @@
 #include "base/log.h"
 #include "queue/sqs_impl.h"
 
+/* For answers with messages, which are on their way then: what is handed out to
+   nobody stays hidden until its visibility time-out ends. */
+#define LINGER_US	(500 * USEC_PER_MSEC)
 #define STEADY_US	(5 * USEC_PER_SEC)	/* up so long: a new outage */
 
 /* ---- up and down ---- */
@@ -47,7 +50,7 @@ fail_task_run(struct task *t)
 	struct error err = sq->failure;
 
 	if (sq->stopping) {
-		if (sqs_settled_all(sq))
+		if (sqs_settled_all(sq) && sqs_polling(sq) == 0)
 			finish(sq);
 		return;
 	}
@@ -68,6 +71,7 @@ fail_task_run(struct task *t)
 /* ---- operations ---- */
 
 static void stop_timer_fired(struct timer *);
+static void linger_timer_fired(struct timer *);
 
 static void
 answer_task_run(struct task *t)
@@ -99,6 +103,7 @@ sqs_init(struct queue *q, struct config *config,
 	timer_init(&sq->reconnect_timer, "sqs reconnect",
 	    reconnect_timer_fired, sq);
 	timer_init(&sq->stop_timer, "sqs stop", stop_timer_fired, sq);
+	timer_init(&sq->linger_timer, "sqs linger", linger_timer_fired, sq);
 	task_init(&sq->fail_task, LOOP_DISPATCH, "sqs fail", fail_task_run,
 	    sq);
 	task_init(&sq->answer_task, LOOP_DISPATCH, "sqs answer",
@@ -159,6 +164,7 @@ finish(struct sqs_queue *sq)
 	sqs_enqueue_done(sq, &err);
 	timer_cancel(sq->loop, &sq->reconnect_timer);
 	timer_cancel(sq->loop, &sq->stop_timer);
+	timer_cancel(sq->loop, &sq->linger_timer);
 	task_cancel(&sq->fail_task);
 	queue_stopped(sq->queue);
 }
@@ -167,8 +173,18 @@ finish(struct sqs_queue *sq)
 void
 sqs_stop_check(struct sqs_queue *sq)
 {
-	if (sq->stopping && sq->state != SQS_IDLE && sqs_settled_all(sq))
+	if (sq->stopping && sq->state != SQS_IDLE && sqs_settled_all(sq) &&
+	    sqs_polling(sq) == 0)
 		task_schedule(sq->loop, &sq->fail_task);
+}
+
+static void
+linger_timer_fired(struct timer *t)
+{
+	struct sqs_queue *sq = t->owner;
+
+	sqs_receive_stop(sq);
+	sqs_stop_check(sq);
 }
 
 static void
@@ -185,9 +201,7 @@ sqs_stop(struct queue *q)
 	if (sq->stopping)
 		return;
 	sq->stopping = true;
-	/* A message that is handed out in this very moment comes back when
-	   its visibility time-out ends. */
-	sqs_receive_stop(sq);
+	timer_arm(sq->loop, &sq->linger_timer, LINGER_US);
 	timer_cancel(sq->loop, &sq->reconnect_timer);
 	timer_arm(sq->loop, &sq->stop_timer, SQS_STOP_US);
 	task_schedule(sq->loop, &sq->batch_task);
@@ -204,6 +218,7 @@ sqs_fini(struct queue *q)
 	sq->state = SQS_IDLE;
 	timer_cancel(sq->loop, &sq->reconnect_timer);
 	timer_cancel(sq->loop, &sq->stop_timer);
+	timer_cancel(sq->loop, &sq->linger_timer);
 	task_cancel(&sq->fail_task);
 	sqs_dead_done(sq);
 	BUG_ON(!list_empty(&sq->enqueues));

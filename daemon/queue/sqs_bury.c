@@ -57,9 +57,10 @@ sqs_bury_send(struct sqs_queue *sq, struct sqs_op *op)
 		.body = m->body,
 		.attributes = r->attributes,
 		.group = r->group,
-		/* Sent twice within five minutes it is there once. */
-		.deduplication = r->deduplication.n != 0 ? r->deduplication :
-		    m->name,
+		/* Sent twice within five minutes it is there once; not by the
+		   producer's id, which other messages may have had too. */
+		.deduplication = m->name,
+		.first_deduplication = r->deduplication,
 		.fifo = sq->dead_fifo,
 		.name = m->name,
 		.attempts = op->attempts,

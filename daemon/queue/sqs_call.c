@@ -133,7 +133,9 @@ correct(struct sqs_call *c, const struct http_response *r, struct slice name)
 	    slice_is(name, "ExpiredTokenException") ||
 	    slice_is(name, "InvalidClientTokenId") ||
 	    slice_is(name, "UnrecognizedClientException") ||
-	    slice_is(name, "InvalidSecurity")) {
+	    slice_is(name, "InvalidSecurity") ||
+	    (!learned && (slice_is(name, "SignatureDoesNotMatch") ||
+	    slice_is(name, "InvalidSignatureException")))) {
 		aws_credentials_expired(sq->credentials, c->generation);
 		learned = true;
 	}
@@ -155,6 +157,7 @@ failed(struct sqs_call *c, const struct http_response *r,
 	if (failure == AWS_FAILURE_THROTTLED)
 		sq->throttled++;
 	if (r != NULL && correct(c, r, name)) {
+		sqs_error(name, r->status, text, &c->refused);
 		again(c, 0);
 		return;
 	}
@@ -179,6 +182,21 @@ text_of(const json_t *object, const char *key)
 	    json_string_length(j) } : (struct slice){ "", 0 };
 }
 
+/* In the body, or (what proxies of the service do) in a header. */
+static struct slice
+error_name(const struct http_response *r, const json_t *json)
+{
+	struct slice name = text_of(json, "__type");
+
+	if (name.n == 0)
+		name = text_of(json, "code");
+	if (name.n == 0)
+		name = text_of(json, "Code");
+	if (name.n == 0)
+		name = http1_header(r->head, "x-amzn-errortype");
+	return name.n != 0 ? aws_error_name(name) : (struct slice){ "", 0 };
+}
+
 static void
 on_done(struct http_request *r, const struct http_response *res,
     const struct error *err)
@@ -196,7 +214,7 @@ on_done(struct http_request *r, const struct http_response *res,
 		json = json_loadb(res->body.p, res->body.n, JSON_ALLOW_NUL,
 		    NULL);
 	if (res->status != 200) {
-		name = aws_error_name(text_of(json, "__type"));
+		name = error_name(res, json);
 		text = text_of(json, "message");
 		if (text.n == 0)
 			text = text_of(json, "Message");
@@ -247,10 +265,13 @@ waiter_called(struct aws_waiter *w, const struct error *err)
 {
 	struct sqs_call *c = w->owner;
 
+	struct error refused = c->refused;
+
+	/* Why others were asked for says more than that there are none. */
 	if (err == NULL)
 		send_now(c);
 	else
-		answer(c, NULL, err);
+		answer(c, NULL, error_is_set(&refused) ? &refused : err);
 }
 
 static void
@@ -266,5 +287,6 @@ sqs_call_send(struct sqs_call *c)
 	list_push_back(&c->sq->calls, &c->link);
 	c->retry = (struct aws_retry){ .failures = 0 };
 	c->corrected = false;
+	error_clear(&c->refused);
 	send_now(c);
 }

@@ -12,12 +12,15 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "queue/sqs_impl.h"
 
 #define HOLD_SECONDS	120u
+#define DEDUPLICATION_US	(6 * 60 * USEC_PER_SEC)	/* 5 min, and for the
+							   clocks */
 
 /* One that the walk has seen. */
 struct seen {
@@ -363,6 +366,21 @@ redriven(struct sqs_call *c, const json_t *answer, const struct error *err)
 		delete_it(w);
 }
 
+/*
+ * The producer's own id again, but not within the five minutes in which the
+ * queue would take the copy for a duplicate, and drop it: then one that stays
+ * the same if this is tried again.
+ */
+static struct slice
+redrive_deduplication(const struct message *m)
+{
+	struct slice first = text(m, "bot-deduplication-id");
+	uint64_t now = clock_realtime_us();
+
+	return first.n != 0 && now > m->enqueued_us &&
+	    now - m->enqueued_us > DEDUPLICATION_US ? first : m->name;
+}
+
 void
 sqs_dead_act(struct queue *q, struct dead_walk *walk, enum dead_action action)
 {
@@ -387,8 +405,7 @@ sqs_dead_act(struct queue *q, struct dead_walk *walk, enum dead_action action)
 		.body = w->current->body,
 		.attributes = r->attributes,
 		.group = r->group,
-		.deduplication = r->deduplication.n != 0 ? r->deduplication :
-		    w->current->name,
+		.deduplication = redrive_deduplication(w->current),
 		.fifo = sq->fifo,
 	};
 	sqs_call_begin(&w->call, sq->queue_url);

@@ -64,6 +64,7 @@ struct sqs_call {
 	struct aws_retry retry;
 	uint64_t generation;		/* of the keys it was signed with */
 	bool corrected;			/* tried again for the clock or the keys */
+	struct error refused;		/* ... because of this */
 	enum { CALL_IDLE = 0, CALL_WAITS, CALL_SENT, CALL_PAUSES } state;
 };
 
@@ -108,6 +109,7 @@ struct sqs_sending {
 	struct slice attributes;	/* JSON object of theirs; n 0: none */
 	struct slice group, deduplication;
 	bool fifo;			/* the target is */
+	struct slice first_deduplication;	/* of a death: the original's */
 	/* Of a death; error_type.n 0: none. */
 	struct slice error_type, detail, name;
 	unsigned attempts, crashes;
@@ -126,6 +128,7 @@ void	sqs_receive_init(struct sqs_queue *);
 void	sqs_receive_done(struct sqs_queue *);
 void	sqs_wake(struct sqs_queue *);
 void	sqs_receive_stop(struct sqs_queue *);	/* cancels the long polls */
+unsigned sqs_polling(const struct sqs_queue *);	/* how many there are */
 
 /* ---- settling: sqs_settle.c, sqs_batch.c, sqs_bury.c ---- */
 
@@ -288,7 +291,7 @@ struct sqs_queue {
 
 	/* Stopping. */
 	bool stopping;
-	struct timer stop_timer;
+	struct timer stop_timer, linger_timer;
 
 	/* Counts for the status. */
 	uint64_t requests, throttled, md5_wrong, settlements_again;

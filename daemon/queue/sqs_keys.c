@@ -120,6 +120,12 @@ check(struct sqs_queue *sq, struct config *config,
 	if (sq->config_region != NULL && !aws_region_is_valid(sq->config_region))
 		config_problem(config, s, "Region",
 		    "Region=%s is no name of a region", sq->config_region);
+	if (sq->dead_letter != NULL && ((sq->config_name != NULL &&
+	    strcmp(sq->dead_letter, sq->config_name) == 0) ||
+	    (sq->config_url != NULL &&
+	    strcmp(sq->dead_letter, sq->config_url) == 0)))
+		config_problem(config, s, "DeadLetter", "DeadLetter= is the "
+		    "queue itself: dead letters would run for ever");
 	check_url(config, s, "QueueUrl");
 	check_url(config, s, "Endpoint");
 }

@@ -139,10 +139,11 @@ received(struct sqs_call *c, const json_t *answer, const struct error *err)
 		adapt(sq, asked, deliver_all(sq, answer));
 	} else if (err->class == ERROR_THROTTLED) {
 		throttled(sq, err);
-	} else {
+	} else if (!sq->stopping) {
 		sqs_fail(sq, err);
 	}
 	sqs_wake(sq);
+	sqs_stop_check(sq);
 }
 
 static void
@@ -162,8 +163,8 @@ receive(struct sqs_queue *sq, struct sqs_receiver *r, unsigned n)
 	sqs_call_send(&r->call);
 }
 
-static unsigned
-polling(const struct sqs_queue *sq)
+unsigned
+sqs_polling(const struct sqs_queue *sq)
 {
 	unsigned n = 0;
 
@@ -204,7 +205,7 @@ static void
 pull_task_run(struct task *t)
 {
 	struct sqs_queue *sq = t->owner;
-	unsigned busy = polling(sq), room;
+	unsigned busy = sqs_polling(sq), room;
 
 	if (!sqs_is_up(sq) || sq->stopping || timer_armed(&sq->throttle_timer))
 		return;

@@ -69,7 +69,9 @@ sqs_op_wait(struct sqs_queue *sq, struct sqs_op *op)
 			list_push_back(&sq->held_back, &op->link);
 			return;
 		}
-		/* fall through */
+		list_push_back(&sq->changes, &op->link);
+		sq->nchanges++;
+		break;
 	case OP_RENEW:
 		list_push_back(&sq->changes, &op->link);
 		sq->nchanges++;

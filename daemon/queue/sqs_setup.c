@@ -285,10 +285,14 @@ static void
 dead_found(struct sqs_call *c, const json_t *answer, const struct error *err)
 {
 	struct sqs_queue *sq = c->sq;
+	char what[160];
 
 	/* With DeadLetter=broker only botctl wants to know where they are. */
 	if (err != NULL && !sq->dead_by_broker) {
-		fail_for(sq, "the queue for dead letters", err);
+		snprintf(what, sizeof(what), "dead letters, queue %.100s",
+		    sq->dead_letter != NULL ? sq->dead_letter :
+		    sq->redrive_arn);
+		fail_for(sq, what, err);
 		return;
 	}
 	free(sq->dead_url);
@@ -322,7 +326,7 @@ find_dead(struct sqs_queue *sq)
 	    "DeadLetter=broker, but the queue has no redrive policy: dead "
 	    "messages would come back for ever; give it one, or name a queue "
 	    "in DeadLetter=" : "nowhere to put dead letters: set DeadLetter= "
-	    "to a queue, or give this one a redrive policy");
+	    "to a queue, or give this one a redrive policy (RedrivePolicy)");
 	sqs_fail(sq, &err);
 }
 
