@@ -171,6 +171,17 @@ closed_by_broker(struct rabbit_channel *ch, const void *decoded)
 		call.fn(ch, AMQP_CHANNEL_CLOSE_METHOD, decoded, call.arg);
 }
 
+/* What was asked before the close need not be answered any more. */
+static void
+closed(struct rabbit_channel *ch)
+{
+	struct rabbit_call close = ch->call[--ch->ncalls];
+
+	rabbit_channel_reset(ch);
+	if (close.fn != NULL)
+		close.fn(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, NULL, close.arg);
+}
+
 /* ---- methods ---- */
 
 static void
@@ -192,8 +203,6 @@ answered(struct rabbit_channel *ch, amqp_method_number_t id, const void *decoded
 
 	if (id == AMQP_CHANNEL_OPEN_OK_METHOD)
 		ch->state = CHANNEL_OPEN;
-	if (id == AMQP_CHANNEL_CLOSE_OK_METHOD)
-		rabbit_channel_reset(ch);
 	if (call.fn != NULL)
 		call.fn(ch, id, decoded, call.arg);
 }
@@ -302,6 +311,9 @@ rabbit_channel_method(struct rabbit_channel *ch, const amqp_method_t *m)
 
 	if (m->id == AMQP_CHANNEL_CLOSE_METHOD)
 		closed_by_broker(ch, m->decoded);
+	else if (m->id == AMQP_CHANNEL_CLOSE_OK_METHOD &&
+	    ch->state == CHANNEL_CLOSING)
+		closed(ch);
 	else if (ch->expect != CONTENT_NONE)
 		unexpected(ch, m->id);
 	else if (content && content_expected(ch, m->id))

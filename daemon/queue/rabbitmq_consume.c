@@ -256,15 +256,19 @@ wanted(const struct rabbit_queue *rq)
 	return MIN(rq->credit + rq->ndeliveries, RABBIT_PREFETCH_MAX);
 }
 
-/* For a new consumer: what older ones have delivered does not count for it,
-   so that all of wanted at once might be up to twice too much. */
+/*
+ * For a new consumer, to which what older ones have delivered does not count:
+ * the rest of Prefetch=, which is never passed; without it up to twice of
+ * what is wanted now, or it would have to grow again at once.
+ */
 static unsigned
 first_prefetch(const struct rabbit_queue *rq)
 {
-	if (rq->queue->prefetch != 0)
-		return rq->queue->prefetch;
-	return MIN(rq->credit + MIN(rq->credit, rq->ndeliveries),
-	    RABBIT_PREFETCH_MAX);
+	unsigned want = rq->queue->prefetch, held = rq->ndeliveries;
+
+	if (want != 0)
+		return want > held ? want - held : 0;
+	return MIN(rq->credit + MIN(rq->credit, held), RABBIT_PREFETCH_MAX);
 }
 
 static void
@@ -314,8 +318,10 @@ is_too_small(struct rabbit_queue *rq)
 	struct rabbit_consumer *c = &rq->consumer;
 	unsigned want = wanted(rq);
 
-	if (rq->queue->prefetch != 0 || want < c->prefetch +
-	    MAX(c->prefetch / 2, 1u))
+	/* It had only a rest: all of it when nothing is out. */
+	if (rq->queue->prefetch != 0)
+		return c->prefetch < want && rq->ndeliveries == 0;
+	if (want < c->prefetch + MAX(c->prefetch / 2, 1u))
 		return false;
 	if (loop_now_us(rq->loop) - c->since_us >= GROW_AFTER_US)
 		return true;
@@ -330,7 +336,7 @@ is_too_large(struct rabbit_queue *rq)
 	unsigned want = wanted(rq);
 
 	if (rq->queue->prefetch != 0)
-		return want != c->prefetch;	/* reloaded */
+		return want < c->prefetch;	/* reloaded */
 	return lasted(rq, want < c->prefetch / 3, &c->low_since_us,
 	    SHRINK_AFTER_US);
 }
@@ -343,7 +349,7 @@ rabbit_window(struct rabbit_queue *rq)
 	if (!rabbit_is_up(rq) || rq->stopping)
 		return;
 	if (c->state == CONSUMER_NONE) {
-		if (rq->credit != 0)
+		if (rq->credit != 0 && first_prefetch(rq) != 0)
 			consume(rq, first_prefetch(rq));
 		return;
 	}

@@ -296,7 +296,7 @@ world_flush(void **state _unused_)
 	    "other", "other.dead" };
 	static const char *const spans[] = { "100ms", "150ms", "200ms",
 	    "300ms", "500ms", "700ms", "1s", "2s", "3s", "5s", "10s", "20s",
-	    "30s", "1min", "2min", "5min" };
+	    "30s", "1min", "2min", "5min", "1h" };
 
 	if (server.pid == 0)
 		return 0;

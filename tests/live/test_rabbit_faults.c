@@ -214,7 +214,8 @@ reconnects(enum durability kind)
 	running = r->held[2];
 	start_running(running);
 	sever(r);
-	assert_string_equal(r->down.code, "eof");
+	assert_true(strcmp(r->down.code, "eof") == 0 ||
+	    strcmp(r->down.code, "ECONNRESET") == 0);
 	assert_int_equal(r->down.class, ERROR_TRANSIENT);
 	/* What waited is dropped, what runs is marked: receipts are void. */
 	assert_int_equal(r->dropped, 5);
@@ -286,15 +287,15 @@ static void
 restart(const char *name, const char *kind, int signo)
 {
 	_cleanup_free_ char *keys = xasprintf("Name=%s\nDeclare=%s\n"
-	    "Backoff=1s-1min\n", name, kind);
+	    "Backoff=1s-1h\n", name, kind);
 	_cleanup_free_ char *dead = xasprintf("%s.dead", name);
-	_cleanup_free_ char *delay = xasprintf("%s.bot-delay.1min", name);
+	_cleanup_free_ char *delay = xasprintf("%s.bot-delay.1h", name);
 	struct rig *r = up(keys, 10);
 
 	for (int i = 0; i < 8; i++)
 		publish(name, "x");
 	wait_for(r, r->nheld == 8);
-	settle_and_wait(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
+	settle_and_wait(r, r->held[0], SETTLE_RETRY, 3600 * SEC, 2, 0);
 	settle_and_wait(r, r->held[0], SETTLE_BURY, 0, 1, 0);
 	if (strcmp(kind, "quorum") == 0) {
 		server_remembers(name);
