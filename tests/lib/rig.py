@@ -310,6 +310,18 @@ ssl_cert_login_from = common_name
             raise AssertionError("rabbitmqctl %s: %s" % (" ".join(args), r.stdout))
         return r.stdout
 
+    def remembers(self, *queues):
+        """Waits until quorum queues survive kill -9.  The list of them is
+        written a second after they are declared, and 3.10 loses, confirmed or
+        not, what a queue holds that it does not find there."""
+        names = os.path.join(self.dir, "mnesia", self.node, "quorum", self.node, "names.dets")
+
+        def written():
+            with open(names, "rb") as f:
+                data = f.read()
+            return all(b"%2F_" + q.encode() in data for q in queues)
+        wait_for("%s to be written down" % ", ".join(queues), written)
+
     def unacknowledged(self, queue):
         """As the broker counts; a quorum queue's lags by half a second."""
         lines = self.ctl("list_queues", "--no-table-headers", "name", "messages_unacknowledged").split("\n")

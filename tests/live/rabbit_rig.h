@@ -15,6 +15,8 @@
 
 #include "queue/rabbitmq.h"
 
+#define RABBIT_BIN	"/usr/lib/rabbitmq/bin/"
+
 struct server {
 	pid_t pid, epmd;
 	char dir[64];
@@ -30,8 +32,16 @@ extern struct server server;	/* pid 0 where there is no rabbitmq-server */
 bool	server_exists(void);
 void	server_kill(int signo);
 void	server_again(void);	/* the same data and ports */
+/*
+ * Waits until a quorum queue survives kill -9: the list of them is written a
+ * second after they are declared, and 3.10 loses, confirmed or not, what a
+ * queue holds that it does not find there.
+ */
+void	server_remembers(const char *queue);
 /* rabbitmqctl with these words, NULL at the end; half a second each. */
 void	server_ctl(const char *word, ...) __attribute__((sentinel));
+/* The same with its path first, and into that file of the server's folder. */
+void	server_ctl_output(const char *const *argv, const char *output);
 /* Every connection, as an operator would; the test's own is there again. */
 void	server_close_connections(void);
 /* Connections that publish are blocked while it is set. */

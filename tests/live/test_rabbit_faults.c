@@ -279,37 +279,50 @@ test_invariant_1_rabbit_settlements_cut_off(void **state _unused_)
 	settlements_cut_off(QUORUM);
 }
 
+/*
+ * The name is used once only: 3.10 does not bring a quorum queue back that
+ * had namesakes before ("could not be restarted, enoent").
+ */
 static void
-restart(enum durability kind, int signo)
+restart(const char *name, const char *kind, int signo)
 {
-	struct rig *r;
+	_cleanup_free_ char *keys = xasprintf("Name=%s\nDeclare=%s\n"
+	    "Backoff=1s-1h\n", name, kind);
+	_cleanup_free_ char *dead = xasprintf("%s.dead", name);
+	_cleanup_free_ char *delay = xasprintf("%s.bot-delay.1h", name);
+	struct rig *r = up(keys, 10);
 
-	(void)world_flush(NULL);
-	r = up_declaring(kind, "Backoff=1s-1h\n", 10);
-	produce(0, 8);
+	for (int i = 0; i < 8; i++)
+		publish(name, "x");
 	wait_for(r, r->nheld == 8);
 	settle_and_wait(r, r->held[0], SETTLE_RETRY, 3600 * SEC, 2, 0);
 	settle_and_wait(r, r->held[0], SETTLE_BURY, 0, 1, 0);
+	if (strcmp(kind, "quorum") == 0) {
+		server_remembers(name);
+		server_remembers(dead);
+		server_remembers(delay);
+	}
 	server_kill(signo);
 	wait_for(r, r->downs >= 1);
 	assert_int_equal(r->down.class, ERROR_TRANSIENT);
 	assert_int_equal(r->nheld, 0);
 	server_again();
-	/* A quorum queue that is not up yet fails whoever consumes from it. */
 	wait_for(r, r->ups >= 2 && r->nheld >= 6);
 	acknowledge_all(r);
 	wait_for(r, r->q.nsettling == 0);
 	rig_free(r);
-	wait_count("jobs.bot-delay.1h", 1);
-	wait_count("jobs.dead", 1);
+	wait_count(name, 0);
+	wait_count(delay, 1);
+	wait_count(dead, 1);
 }
 
 static void
 test_survives_restarts_of_the_broker(void **state _unused_)
 {
 	NEED_SERVER();
-	restart(CLASSIC, SIGKILL);
-	restart(QUORUM, SIGTERM);
+	restart("kept.classic", "classic", SIGKILL);
+	restart("kept.quorum", "quorum", SIGKILL);
+	restart("kept.term", "quorum", SIGTERM);
 }
 
 static void
