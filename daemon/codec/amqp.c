@@ -411,6 +411,13 @@ amqp_wire_add_requeue(struct buffer *b, uint16_t channel, uint64_t tag)
 }
 
 void
+amqp_wire_add_requeue_all(struct buffer *b, uint16_t channel)
+{
+	/* Tag 0 with multiple is all of them (basic.nack). */
+	add_tag(b, channel, AMQP_BASIC_NACK_METHOD, 0, 3);
+}
+
+void
 amqp_wire_add_heartbeat(struct buffer *b)
 {
 	char *p = frame_begin(buffer_reserve(b, AMQP_WIRE_OVERHEAD),

@@ -73,6 +73,7 @@ void	amqp_wire_add_method(struct buffer *, uint16_t channel,
 void	amqp_wire_add_ack(struct buffer *, uint16_t channel, uint64_t tag,
 	    bool multiple);
 void	amqp_wire_add_requeue(struct buffer *, uint16_t channel, uint64_t tag);
+void	amqp_wire_add_requeue_all(struct buffer *, uint16_t channel);
 void	amqp_wire_add_heartbeat(struct buffer *);
 /*
  * basic.publish to the default exchange (mandatory) with its content, in as

@@ -44,9 +44,18 @@ drop_item(struct rabbit_walk *w)
 static void
 walk_free(struct rabbit_walk *w)
 {
-	if (w->channel != NULL && w->channel->owner == w) {
-		w->channel->owner = NULL;
-		rabbit_channel_close(w->channel, NULL, NULL);
+	struct rabbit_channel *ch = w->channel;
+
+	if (ch != NULL && ch->owner == w) {
+		ch->owner = NULL;
+		/* A quorum queue gets them back some time after the channel
+		   has gone; told so it does at once, for the next who looks. */
+		if (ch->state == CHANNEL_OPEN) {
+			amqp_wire_add_requeue_all(rabbit_out(ch), ch->number);
+			rabbit_send(ch, AMQP_TX_COMMIT_METHOD,
+			    &(amqp_tx_commit_t){ 0 });
+		}
+		rabbit_channel_close(ch, NULL, NULL);
 	}
 	list_remove(&w->link);
 	drop_item(w);

@@ -91,6 +91,7 @@ write_job(struct rabbit_queue *rq, struct rabbit_job *job, struct error *err)
 	struct rabbit_channel *ch = rabbit_publish_channel(rq);
 	const struct message *m;
 	struct rabbit_copy copy;
+	int r;
 
 	job->sequence = rq->sequence + 1;
 	if (job->kind == JOB_ENQUEUE)
@@ -111,7 +112,13 @@ write_job(struct rabbit_queue *rq, struct rabbit_job *job, struct error *err)
 		.detail = { job->detail, job->ndetail },
 		.sequence = job->sequence,
 	};
-	return rabbit_copy(ch, &copy, err);
+	r = rabbit_copy(ch, &copy, err);
+	/* In small frames what the handler said gives way to the headers. */
+	while (r == -EMSGSIZE && copy.detail.n != 0) {
+		copy.detail.n /= 8;
+		r = rabbit_copy(ch, &copy, err);
+	}
+	return r;
 }
 
 static void

@@ -5,7 +5,7 @@ Bare: a minimal C client that reads and acknowledges from the same server in
 the same batches, without any worker.  Beside it bot-operator with a no-op
 Module= handler, and for Redis also with a no-op Python Exec= handler.
 
-    bench.py [redis] [rabbitmq] [idle] [hung]      all of them without a name
+    bench.py [redis] [rabbitmq] [sqs] [idle] [hung]      all of them without a name
 """
 import os
 import re
@@ -88,9 +88,9 @@ def ours(r, redis, handler, messages, name):
     return rate, cpu, mean_batch(redis, messages)
 
 
-def measure(r, text, messages, name):
+def measure(r, text, messages, name, env=None):
     """Messages a second, CPU us a message, and the last status of the queue."""
-    d = r.daemon(text, name=name, wait="status")
+    d = r.daemon(text, name=name, wait="status", env=env)
     start = None
     end = time.monotonic() + 300
     cpu = 0
@@ -191,6 +191,58 @@ def rabbitmq_throughput():
         r.close(False)
 
 
+SQS_MESSAGES = int(os.environ.get("BENCH_SQS_MESSAGES", "5000"))
+SQS_CONNECTIONS = (1, 4, 8)
+SQS_CONFIG = """
+[Operator]
+Status=127.0.0.1:0
+Control={dir}/%(name)s.sock
+[Pool work]
+Module={build}/tests/bench/noop_module.so
+Workers=2-2
+[Queue jobs]
+Type=sqs
+Region=eu-west-1
+Endpoint=%(endpoint)s
+Name=%(queue)s
+Receivers=%(connections)d-%(connections)d
+Prefetch=%(prefetch)d
+Pool=work
+"""
+
+
+def sqs_round(r, sqs, connections, i):
+    """Both sides on a queue of their own, which is filled again."""
+    import aws_peer
+    queue = "bench-%d-%d" % (connections, i)
+    url = sqs.create_queue(queue, dead=queue + "-dead")
+    sqs.send_batch(queue, ["x" * BODY] * SQS_MESSAGES)
+    out = subprocess.run([os.path.join(rig.BUILD, "tests/bench/bare_sqs"), str(sqs.port), url, str(connections),
+                          str(SQS_MESSAGES)], check=True, stdout=subprocess.PIPE).stdout.split()
+    bare = int(out[0]) / float(out[1]), float(out[2]) * 1e6 / int(out[0]), 10
+    sqs.send_batch(queue, ["x" * BODY] * SQS_MESSAGES)
+    rate, cpu, q = measure(r, SQS_CONFIG % {
+        "name": queue, "queue": queue, "endpoint": sqs.endpoint, "connections": connections,
+        "prefetch": connections * 20}, SQS_MESSAGES, queue, env=aws_peer.clean_env(
+            AWS_ACCESS_KEY_ID="AKIDTEST", AWS_SECRET_ACCESS_KEY="dummy"))
+    # A receive and a delete for each batch.
+    return bare, (rate, cpu, 2 * SQS_MESSAGES / max(q["requests"], 1))
+
+
+def sqs_throughput():
+    r = rig.Rig("bench")
+    try:
+        sqs = r.sqs()
+        for connections in SQS_CONNECTIONS:
+            rounds = [sqs_round(r, sqs, connections, i) for i in range(ROUNDS)]
+            b, m = median([x[0] for x in rounds]), median([x[1] for x in rounds])
+            print("SQS (emulator), %d-byte bodies, %d connection%s, 2 workers, %d messages, median of %d rounds" %
+                  (BODY, connections, "" if connections == 1 else "s", SQS_MESSAGES, ROUNDS))
+            table([("(a) bare C client, no worker", b), ("(b) bot-operator, no-op Module=", m)], "messages/batch")
+    finally:
+        r.close(False)
+
+
 def table(rows, last):
     print("%-42s %8s %12s %14s %14s" % ("", "ratio", "messages/s", "CPU us/message", last))
     for name, (rate, cpu, batch) in rows:
@@ -256,7 +308,8 @@ def hung_peer():
         r.close(False)
 
 
-PARTS = {"redis": redis_throughput, "rabbitmq": rabbitmq_throughput, "idle": idle_and_start, "hung": hung_peer}
+PARTS = {"redis": redis_throughput, "rabbitmq": rabbitmq_throughput, "sqs": sqs_throughput,
+         "idle": idle_and_start, "hung": hung_peer}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

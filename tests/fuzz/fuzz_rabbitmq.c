@@ -49,6 +49,7 @@ static struct world {
 static void
 settle(struct message *m, enum settlement_kind kind, unsigned n)
 {
+	static const char detail[VERDICT_DETAIL_MAX];	/* does not fit */
 	struct settlement s = {
 		.kind = kind,
 		.delay_us = (uint64_t)(n % 7) * 700 * USEC_PER_MSEC,
@@ -59,7 +60,8 @@ settle(struct message *m, enum settlement_kind kind, unsigned n)
 
 	if (kind == SETTLE_RETRY || kind == SETTLE_BURY) {
 		s.error_type = SLICE("external_api");
-		s.detail = SLICE("it \"failed\"\n");
+		s.detail = (n & 32) != 0 ? (struct slice){ detail,
+		    sizeof(detail) } : SLICE("it \"failed\"\n");
 	}
 	m->state = MESSAGE_SETTLING;
 	w.q.nsettling++;
@@ -420,8 +422,9 @@ step_close(void)
 	unsigned n = take8(), code = codes[n % ARRAY_SIZE(codes)];
 
 	/* Others have a name, and some are named a violation. */
-	honest(code == AMQP_NOT_FOUND && channel_is(p, channel, CHANNEL_OPEN) &&
-	    p->conn->channel[channel].expendable);
+	honest(channel_is(p, channel, CHANNEL_CLOSING) ||
+	    (code == AMQP_NOT_FOUND && channel_is(p, channel, CHANNEL_OPEN) &&
+	    p->conn->channel[channel].expendable));
 	put16(&b, code);
 	put_text(&b, take(n >> 4));
 	put32(&b, 0);

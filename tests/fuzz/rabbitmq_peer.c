@@ -114,9 +114,16 @@ peer_answer(struct peer *p, bool small)
 		peer_say_method(p, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, SLICE(""));
 		break;
 	case CONN_OPEN:
-		for (unsigned i = 1; i < RABBIT_CHANNELS; i++)
-			if (c->channel[i].ncalls != 0)
-				answer_call(p, i, c->channel[i].call[0].answer);
+		for (unsigned i = 1; i < RABBIT_CHANNELS; i++) {
+			const struct rabbit_channel *ch = &c->channel[i];
+			unsigned n = ch->ncalls;
+
+			/* What was asked before the close may be forgotten. */
+			if (n != 0)
+				answer_call(p, i, ch->call[small &&
+				    ch->state == CHANNEL_CLOSING ? n - 1 :
+				    0].answer);
+		}
 		break;
 	case CONN_IDLE:
 	case CONN_CONNECTING:
