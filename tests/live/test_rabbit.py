@@ -3,7 +3,6 @@
 One node for all tests; each has queues of its own name."""
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
