@@ -42,10 +42,10 @@ struct google_backlog {
 };
 
 /*
- * Exactly one of backlog and err is not NULL.  news: the last answer was none,
- * or was no error of that code; so whoever logs only news logs each kind of
- * failure once, and again after it had been good.  No question is open any
- * more: asking again and freeing are fine.
+ * Exactly one of backlog and err is not NULL.  news: the answer before this one
+ * was no error of the same code (for a backlog: it was an error).  So whoever
+ * logs only news logs each kind of failure once, and that it is over.  No
+ * question is open any more: asking again and freeing are fine.
  */
 typedef void google_monitoring_fn(void *owner, const struct google_backlog *,
 	    const struct error *err, bool news);

@@ -101,12 +101,13 @@ void	google_waiter_cancel(struct google_waiter *);	/* no-op when idle */
 /*
  * The service said UNAUTHENTICATED to a request with this generation.  If that
  * is still the current one, it is not given out any more, and a new one is
- * fetched.  If what comes is the same or is refused too, those who wait get an
- * error, and the next tries are spaced out.
+ * fetched.  If what comes is the same, those who wait get an error
+ * ("UNAUTHENTICATED").  If it is another one that is refused, too, the next
+ * fetches are spaced out like those after failures.
  */
 void	google_token_rejected(struct google_token *, uint64_t generation);
 
-/* ---- for the status ---- */
+/* ---- for the status: valid until the caller returns to the loop ---- */
 
 /*
  * "service account x@y", "metadata server", "user (gcloud)", "workload
