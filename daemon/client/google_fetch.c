@@ -74,28 +74,18 @@ proceed(struct google_fetch *f)
 
 /* What a server said may repeat what it was asked. */
 static void
-hide(char *text, struct slice secret)
-{
-	char *p;
-
-	while (secret.n != 0 && (p = memmem(text, strlen(text), secret.p,
-	    secret.n)) != NULL)
-		memset(p, '*', secret.n);
-}
-
-static void
 hide_all(const struct google_fetch *f, char *text)
 {
 	const struct google_account *a = &f->account;
 
 	if (a->client_secret != NULL)
-		hide(text, secret_bytes(a->client_secret));
+		google_hide(text, secret_bytes(a->client_secret));
 	if (a->refresh_token != NULL)
-		hide(text, secret_bytes(a->refresh_token));
+		google_hide(text, secret_bytes(a->refresh_token));
 	if (f->subject != NULL)
-		hide(text, secret_bytes(f->subject));
+		google_hide(text, secret_bytes(f->subject));
 	if (f->got.token != NULL)
-		hide(text, secret_bytes(f->got.token));
+		google_hide(text, secret_bytes(f->got.token));
 }
 
 static const char *

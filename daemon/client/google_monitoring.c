@@ -57,6 +57,16 @@ finish(struct google_monitoring *m, const struct error *err)
 	    err != NULL ? &copy : NULL, news);
 }
 
+/* What a server says may repeat what it was sent. */
+static void
+hide_token(const struct google_monitoring *m, char *text)
+{
+	const struct google_bearer *b = google_token_get(m->params.token);
+
+	if (b != NULL && b->generation == m->generation)
+		google_hide(text, secret_bytes(b->token));
+}
+
 static void
 explain(const struct google_monitoring *m, const struct http_response *r,
     struct error *ret)
@@ -66,6 +76,8 @@ explain(const struct google_monitoring *m, const struct http_response *r,
 	enum error_class class = ERROR_REJECTED;
 
 	google_answer_error(r->body, name, message);
+	hide_token(m, name);
+	hide_token(m, message);
 	if (r->status == 403 && strcmp(name, "SERVICE_DISABLED") == 0) {
 		error_set(ret, ERROR_AUTH, name, "the Cloud Monitoring API is "
 		    "switched off in project %s (gcloud services enable "
@@ -122,17 +134,16 @@ on_answer(struct google_monitoring *m, const struct http_response *r)
 	struct google_sample sample;
 	struct error err;
 
-	if (r->status == 401) {
-		google_token_rejected(m->params.token, m->generation);
-		if (!m->again) {
-			m->again = true;
-			ask(m);
-			return;
-		}
-	}
 	if (r->status != 200) {
 		explain(m, r, &err);
-		finish(m, &err);
+		if (r->status == 401)
+			google_token_rejected(m->params.token, m->generation);
+		if (r->status == 401 && !m->again) {
+			m->again = true;
+			ask(m);
+		} else {
+			finish(m, &err);
+		}
 	} else if (google_answer_sample(r->body, &sample, &err) < 0) {
 		finish(m, &err);
 	} else {

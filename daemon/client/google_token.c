@@ -284,6 +284,7 @@ on_fetched(void *owner, struct google_answer *a, const struct error *err)
 		return;
 	}
 	google_answer_done(a);
+	buffer_printf(&t->fetch.report, "%s\n", why.text);
 	failed(t, &why);
 }
 

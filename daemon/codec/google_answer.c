@@ -221,6 +221,19 @@ google_answer_error(struct slice json, char name[GOOGLE_NAME_BYTES],
 	google_json_close(o);
 }
 
+void
+google_hide(char *text, struct slice secret)
+{
+	char *p = text;
+
+	if (secret.n == 0)
+		return;
+	while ((p = memmem(p, strlen(p), secret.p, secret.n)) != NULL) {
+		memset(p, '*', secret.n);
+		p += secret.n;
+	}
+}
+
 /* ---- Monitoring ---- */
 
 static bool

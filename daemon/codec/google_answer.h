@@ -45,6 +45,9 @@ struct secret *google_subject_token(struct slice text, const char *field,
 void	google_answer_error(struct slice json, char name[GOOGLE_NAME_BYTES],
 	    char message[GOOGLE_MESSAGE_BYTES]);
 
+/* Writes '*' over the secret wherever it stands in the text. */
+void	google_hide(char *text, struct slice secret);
+
 /* Cloud Monitoring's timeSeries.list: the newest point of all. */
 struct google_sample {
 	bool known;			/* there is one */
