@@ -34,6 +34,7 @@ well_known(const struct google_token_params *p)
 	    xasprintf("%s/.config/gcloud/" WELL_KNOWN, home) : NULL;
 }
 
+/* The report is only printed to, which keeps it terminated. */
 static char *
 find_file(const struct google_token_params *p, struct buffer *report)
 {
@@ -44,7 +45,7 @@ find_file(const struct google_token_params *p, struct buffer *report)
 		return xstrdup(p->credentials_file);
 	if (named != NULL)
 		return xstrdup(named);
-	buffer_add_str(report,
+	buffer_printf(report,
 	    "GOOGLE_APPLICATION_CREDENTIALS: is not set\n");
 	path = well_known(p);
 	if (path != NULL && is_there(path))
@@ -52,7 +53,7 @@ find_file(const struct google_token_params *p, struct buffer *report)
 	if (path != NULL)
 		buffer_printf(report, "%s: is not there\n", path);
 	else
-		buffer_add_str(report, WELL_KNOWN ": neither CLOUDSDK_CONFIG "
+		buffer_printf(report, WELL_KNOWN ": neither CLOUDSDK_CONFIG "
 		    "nor HOME is set\n");
 	free(path);
 	return NULL;
@@ -81,7 +82,7 @@ google_place_find(struct google_place *ret,
 	if (ret->file != NULL)
 		return 0;
 	if (is_true(get(p, "NO_GCE_CHECK"))) {
-		buffer_add_str(report,
+		buffer_printf(report,
 		    "metadata server: NO_GCE_CHECK is true\n");
 		error_set(err, ERROR_AUTH, "google_credentials",
 		    "no Google credentials are configured");

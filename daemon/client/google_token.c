@@ -150,7 +150,11 @@ on_start(struct task *task)
 	/* Also while a refresh is under way. */
 	if (usable(t))
 		wake(t, NULL);
-	else if (!google_fetch_busy(&t->fetch))
+	else if (google_fetch_busy(&t->fetch))
+		return;
+	else if (clock_monotonic_us() < t->not_before_us)
+		start_when_allowed(t);	/* refused since this was scheduled */
+	else
 		google_fetch_start(&t->fetch);
 }
 

@@ -262,6 +262,33 @@ test_secrets_go_nowhere_without_tls(void **state)
 }
 
 static void
+test_the_token_endpoint_is_verified(void **state)
+{
+	struct google_rig *g = *state;
+
+	g->r->web->tls = server_context("server.pem");
+	configure(g, keep(g->r, xasprintf("{\"type\":\"authorized_user\","
+	    "\"client_id\":\"c\",\"client_secret\":\"s3cr3t\","
+	    "\"refresh_token\":\"s3cr3t\",\"token_uri\":"
+	    "\"https://127.0.0.1:%u/t\"}", g->r->web->listener.bound.port)));
+	g->params.ca_file = file("other-ca.pem");
+	google_fetch(g);
+	assert_no_token(g, ERROR_AUTH, "user (gcloud): the certificate of "
+	    "127.0.0.1 is not accepted");
+	assert_string_equal(g->err.code, "tls_verify");
+	assert_int_equal(asked(g), 0);
+	google_forget(g);
+	g->params.ca_file = file("ca.pem");
+	answer_oauth(g, "a", 3600);
+	google_fetch(g);
+	assert_token(g, "a");
+	google_forget(g);
+	g->params.ca_file = "/nowhere.pem";
+	google_fetch(g);
+	assert_no_token(g, ERROR_REJECTED, "/nowhere.pem");
+}
+
+static void
 test_nobody_at_the_token_endpoint(void **state)
 {
 	struct google_rig *g = *state;
@@ -585,6 +612,18 @@ test_a_metadata_server_that_says_nothing(void **state)
 	assert_string_equal(g->err.code, "response_timeout");
 }
 
+static int
+set_up_all(void **state)
+{
+	return make_google_key(state) + make_certificates(state);
+}
+
+static int
+tear_down_all(void **state)
+{
+	return free_google_key(state) + remove_certificates(state);
+}
+
 int
 main(void)
 {
@@ -598,6 +637,7 @@ main(void)
 		google_test(test_a_user_s_refresh_token),
 		google_test(test_refused_users),
 		google_test(test_secrets_go_nowhere_without_tls),
+		google_test(test_the_token_endpoint_is_verified),
 		google_test(test_nobody_at_the_token_endpoint),
 		google_test(test_a_subject_token_from_a_file),
 		google_test(test_a_subject_token_from_json_in_a_file),
@@ -615,5 +655,5 @@ main(void)
 	};
 
 	return cmocka_run_group_tests_name("google kinds", tests,
-	    make_google_key, free_google_key);
+	    set_up_all, tear_down_all);
 }
