@@ -6,6 +6,8 @@
 #include "base/alloc.h"
 #include "net/tls_private.h"
 
+static LIST_HEAD(clients);
+
 /* OpenSSL's socket BIO uses write(2), which has no MSG_NOSIGNAL. */
 static void
 ignore_sigpipe(void)
@@ -164,8 +166,8 @@ set_limits(SSL_CTX *ctx)
 	SSL_CTX_set_read_ahead(ctx, 1);
 }
 
-struct tls_context *
-tls_context_new(const struct tls_params *p, struct error *err)
+static struct tls_context *
+make(const struct tls_params *p, struct error *err)
 {
 	struct tls_context *c;
 
@@ -173,6 +175,7 @@ tls_context_new(const struct tls_params *p, struct error *err)
 	ignore_sigpipe();
 	c = new0(struct tls_context);
 	c->refs = 1;
+	list_init(&c->link);
 	c->server = p->server;
 	c->insecure = p->insecure;
 	c->alpn = p->alpn != NULL ? xstrdup(p->alpn) : NULL;
@@ -196,6 +199,38 @@ tls_context_new(const struct tls_params *p, struct error *err)
 	return c;
 }
 
+/* Servers are few, and their tickets' keys are nobody else's. */
+static struct tls_context *
+find_or_make_client(const struct tls_params *p, struct error *err)
+{
+	struct tls_origin origin;
+	struct tls_context *c;
+	struct list *l;
+
+	tls_origin_init(&origin, p);
+	list_foreach(l, &clients) {
+		c = list_entry(l, struct tls_context, link);
+		if (tls_origin_equal(&c->origin, &origin)) {
+			tls_origin_done(&origin);
+			return tls_context_ref(c);
+		}
+	}
+	c = make(p, err);
+	if (c == NULL) {
+		tls_origin_done(&origin);
+		return NULL;
+	}
+	c->origin = origin;
+	list_push_back(&clients, &c->link);
+	return c;
+}
+
+struct tls_context *
+tls_context_new(const struct tls_params *p, struct error *err)
+{
+	return p->server ? make(p, err) : find_or_make_client(p, err);
+}
+
 struct tls_context *
 tls_context_ref(struct tls_context *c)
 {
@@ -208,6 +243,8 @@ tls_context_unref(struct tls_context *c)
 {
 	if (c == NULL || --c->refs != 0)
 		return;
+	list_remove(&c->link);
+	tls_origin_done(&c->origin);
 	tls_cache_free(c->cache);
 	SSL_CTX_free(c->ctx);
 	free(c->alpn);

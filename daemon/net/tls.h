@@ -20,7 +20,14 @@ struct tls_params {
 	const char *alpn;		/* "h2", "http/1.1", or NULL */
 };
 
-/* One reference. NULL and *err (REJECTED, names the file) on failure. */
+/*
+ * One reference. NULL and *err (REJECTED, names the file) on failure.
+ *
+ * For clients with equal parameters it is the same context while one is alive
+ * and no file of it (nor the bundle of the system's store) has changed on disk
+ * since: the system's certificates take 26 ms and 4 MB to read.  So sessions
+ * are shared, too, still by host and port.
+ */
 struct tls_context *tls_context_new(const struct tls_params *, struct error *);
 struct tls_context *tls_context_ref(struct tls_context *);
 void	tls_context_unref(struct tls_context *);	/* accepts NULL */

@@ -6,10 +6,14 @@
 
 #include <openssl/ssl.h>
 
+#include "base/list.h"
 #include "net/tls_session.h"
+#include "net/tls_share.h"
 
 struct tls_context {
 	unsigned refs;
+	struct list link;		/* of the clients' */
+	struct tls_origin origin;	/* clients only */
 	SSL_CTX *ctx;
 	bool server, insecure;
 	char *alpn;			/* NULL: none */

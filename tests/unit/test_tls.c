@@ -137,7 +137,8 @@ test_resumption(void **state)
 {
 	struct rig *r = *state;
 	struct tls_context *c = client_context("ca.pem");
-	struct tls_context *other = client_context("ca.pem");
+	struct tls_context *other = context(&(struct tls_params){
+		.ca_file = file("ca.pem"), .alpn = "http/1.1" });
 
 	serve(r, "server.pem");
 	for (int i = 0; i < 4; i++) {
@@ -342,6 +343,161 @@ test_tiny_fragments(void **state)
 	(void)close(b[1]);
 }
 
+/* ---- one context for equal clients ---- */
+
+static void
+test_equal_clients_share_one_context(void **state)
+{
+	struct rig *r = *state;
+	const struct tls_params params = { .ca_file = file("ca.pem"),
+		.certificate_file = file("client.pem"), .alpn = "http/1.1" };
+	/* Equal strings at other places. */
+	_cleanup_free_ char *path = xstrdup(params.ca_file);
+	struct tls_params again = params;
+	struct tls_context *a = context(&params), *b;
+
+	again.ca_file = path;
+	b = context(&again);
+	assert_ptr_equal(a, b);
+	serve(r, "server.pem");
+	connect_tls(r, a, "localhost");
+	RUN_UNTIL(r, r->client.ups == 1);
+	check_talk(r);
+	hang_up(r);
+	/* The other reference lives on, sessions and all. */
+	tls_context_unref(a);
+	connect_tls(r, b, "localhost");
+	RUN_UNTIL(r, r->client.ups == 2);
+	assert_true(tls_session_resumed(r->client.s.tls));
+	check_talk(r);
+	hang_up(r);
+	tls_context_unref(b);
+	/* Nobody has it any more: this one is new. */
+	a = context(&params);
+	connect_tls(r, a, "localhost");
+	RUN_UNTIL(r, r->client.ups == 3);
+	assert_false(tls_session_resumed(r->client.s.tls));
+	hang_up(r);
+	tls_context_unref(a);
+	stop_serving(r);
+}
+
+static void
+test_other_clients_and_servers_share_nothing(void **state)
+{
+	const struct tls_params all[] = {
+		{ .ca_file = file("ca.pem") },
+		{ .ca_file = file("other-ca.pem") },
+		{ .ca_file = file("ca.pem"), .insecure = true },
+		{ .ca_file = file("ca.pem"), .alpn = "h2" },
+		{ .ca_file = file("ca.pem"), .alpn = "http/1.1" },
+		{ .ca_file = file("ca.pem"),
+		    .certificate_file = file("client.pem") },
+		{ .ca_file = file("ca.pem"),
+		    .certificate_file = file("client.pem"),
+		    .key_file = file("client.pem") },
+		{ .insecure = true },
+		{ .server = true, .certificate_file = file("server.pem") },
+		{ .server = true, .certificate_file = file("server.pem") },
+	};
+	struct tls_context *c[ARRAY_SIZE(all)];
+	struct tls_context *one;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		c[i] = context(&all[i]);
+		for (size_t j = 0; j < i; j++)
+			assert_ptr_not_equal(c[i], c[j]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		one = context(&all[i]);
+		assert_int_equal(one == c[i], !all[i].server);
+		tls_context_unref(one);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		tls_context_unref(c[i]);
+}
+
+/* Writes an authority to shared.pem in a way that mtime alone shows. */
+static struct tls_context *
+with_authority(const struct tls_params *p, const struct pair *authority,
+    time_t changed_s)
+{
+	const struct timespec times[] = { { .tv_sec = changed_s },
+		{ .tv_sec = changed_s } };
+
+	save("shared.pem", authority, false);
+	assert_int_equal(utimensat(AT_FDCWD, file("shared.pem"), times, 0), 0);
+	return context(p);
+}
+
+static void
+test_a_file_that_changed_is_read_again(void **state)
+{
+	struct rig *r = *state;
+	const struct tls_params p = { .ca_file = file("shared.pem") };
+	struct tls_context *old = with_authority(&p, &other_ca, 1000);
+	struct tls_context *same = with_authority(&p, &other_ca, 1000);
+	struct tls_context *now = with_authority(&p, &ca, 1001);
+	struct tls_context *moved;
+
+	assert_ptr_equal(old, same);
+	assert_ptr_not_equal(old, now);
+	serve(r, "server.pem");
+	connect_tls(r, old, "localhost");
+	RUN_UNTIL(r, r->client.downs == 1);
+	hang_up(r);
+	connect_tls(r, now, "localhost");
+	RUN_UNTIL(r, r->client.ups == 1);
+	hang_up(r);
+	stop_serving(r);
+
+	/* Another file of that name, as programs that renew them put it. */
+	save("empty.pem", &ca, false);
+	assert_int_equal(rename(file("empty.pem"), file("shared.pem")), 0);
+	moved = context(&p);
+	assert_ptr_not_equal(moved, now);
+	save("empty.pem", NULL, false);
+	tls_context_unref(moved);
+	tls_context_unref(now);
+	tls_context_unref(same);
+	tls_context_unref(old);
+}
+
+static void
+test_the_bundle_of_the_system_is_looked_at(void **state)
+{
+	const struct tls_params p = { .insecure = false };
+	struct tls_context *a, *b, *c;
+
+	(void)state;
+	assert_int_equal(setenv("SSL_CERT_FILE", file("shared.pem"), 1), 0);
+	a = with_authority(&p, &ca, 1000);
+	b = context(&p);
+	c = with_authority(&p, &ca, 1001);
+	assert_ptr_equal(a, b);
+	assert_ptr_not_equal(a, c);
+	assert_int_equal(unsetenv("SSL_CERT_FILE"), 0);
+	tls_context_unref(a);
+	tls_context_unref(b);
+	tls_context_unref(c);
+}
+
+/* A failure is nobody's context; the next who asks gets his own answer. */
+static void
+test_failures_are_not_shared(void **state)
+{
+	const struct tls_params p = { .ca_file = file("later.pem") };
+	struct error err = ERROR_INIT;
+	struct tls_context *c;
+
+	(void)state;
+	assert_null(tls_context_new(&p, &err));
+	save("later.pem", &ca, false);
+	c = context(&p);
+	tls_context_unref(c);
+}
+
 /* ---- closing and freeing where it hurts ---- */
 
 static void
@@ -474,6 +630,11 @@ main(void)
 		rig_test(test_budget_leaves_nothing_behind),
 		rig_test(test_pause_and_close_flushed),
 		rig_test(test_tiny_fragments),
+		rig_test(test_equal_clients_share_one_context),
+		cmocka_unit_test(test_other_clients_and_servers_share_nothing),
+		rig_test(test_a_file_that_changed_is_read_again),
+		cmocka_unit_test(test_the_bundle_of_the_system_is_looked_at),
+		cmocka_unit_test(test_failures_are_not_shared),
 		rig_test(test_close_and_free_inside_callbacks),
 		cmocka_unit_test(test_bad_settings),
 		rig_test(test_name_is_needed),

@@ -21,14 +21,14 @@ struct pair {
 static char dir[] = "/tmp/test_tls.XXXXXX";
 static struct pair ca, other_ca;
 static const char *const files[] = { "ca.pem", "other-ca.pem", "server.pem",
-	"expired.pem", "client.pem", "empty.pem" };
+	"expired.pem", "client.pem", "empty.pem", "shared.pem", "later.pem" };
 
 static inline const char *
 file(const char *name)
 {
-	static char path[4][128];
+	static char path[32][128];
 	static unsigned next;
-	char *p = path[next++ % 4];
+	char *p = path[next++ % ARRAY_SIZE(path)];
 
 	snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
 	return p;
