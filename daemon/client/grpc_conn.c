@@ -100,13 +100,6 @@ conn_down(struct stream *s, const struct error *from)
 
 /* ---- time ---- */
 
-/* Any byte answers a PING: it shows that the peer lives. */
-static bool
-waits_for_pong(const struct grpc_conn *c)
-{
-	return c->ping_open && c->stream.last_read_us < c->ping_us;
-}
-
 static uint64_t
 next_due(const struct grpc_conn *c)
 {
@@ -114,7 +107,7 @@ next_due(const struct grpc_conn *c)
 
 	if (list_empty(&c->exchanges))
 		return sat_add(c->idle_since_us, ch->idle_timeout_us);
-	if (waits_for_pong(c))
+	if (c->ping_open)
 		return sat_add(c->ping_us, ch->keepalive_timeout_us);
 	return sat_add(MAX(c->stream.last_read_us, c->busy_since_us),
 	    ch->keepalive_us);
@@ -153,13 +146,23 @@ on_timer(struct timer *t)
 		grpc_conn_free(c);
 		return;
 	}
-	if (waits_for_pong(c)) {
+	if (c->ping_open) {
 		error_set(&err, ERROR_TRANSIENT, "keepalive_timeout",
 		    "%s does not answer any more (PING)", peer(c));
 		grpc_conn_end(c, &err);
 		return;
 	}
 	ping(c);
+}
+
+/* Any byte answers a PING: it shows that the peer lives. */
+void
+grpc_conn_heard(struct grpc_conn *c)
+{
+	if (!c->ping_open)
+		return;
+	c->ping_open = false;
+	timer_arm_at(c->channel->loop, &c->timer, next_due(c));
 }
 
 void

@@ -154,6 +154,7 @@ void	grpc_conn_open(struct grpc_channel *);
 void	grpc_conn_end(struct grpc_conn *, const struct error *err);
 /* Like it, without calls. */
 void	grpc_conn_free(struct grpc_conn *);
+void	grpc_conn_heard(struct grpc_conn *);	/* bytes have come */
 void	grpc_conn_busy(struct grpc_conn *);	/* its first call has come */
 void	grpc_conn_unused(struct grpc_conn *);	/* its last call has gone */
 

@@ -167,25 +167,6 @@ on_data(nghttp2_session *session, uint8_t flags, int32_t id,
 	return 0;
 }
 
-/* To be sent once more, on another connection: nothing of it has left. */
-static void
-requeue(struct grpc_exchange *ex)
-{
-	struct error err;
-
-	list_remove(&ex->link);
-	if (ex->requeued) {
-		error_set(&err, ERROR_TRANSIENT, "goaway",
-		    "%s takes no new calls", ex->channel->authority);
-		grpc_exchange_fail(ex, GRPC_UNAVAILABLE, &err, true);
-		return;
-	}
-	ex->requeued = true;
-	ex->closed = ex->deferred = false;
-	ex->stream_id = 0;
-	list_push_back(&ex->channel->waiting, &ex->link);
-}
-
 static int
 on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
     void *user)
@@ -199,13 +180,6 @@ on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 	ex->closed = true;
 	if (ex->ended)
 		return 0;
-	if (!ex->started && c->draining) {
-		ex->conn = NULL;
-		requeue(ex);
-		if (list_empty(&c->exchanges))
-			grpc_conn_unused(c);
-		return 0;
-	}
 	grpc_end_of_rst(error, &end);
 	end.unseen |= !ex->started;
 	if (!ex->reset_by_server)
@@ -412,27 +386,55 @@ grpc_session_taken(struct grpc_exchange *ex, size_t n)
 		    ex->stream_id, n);
 }
 
+/* To be sent once more, on another connection: nothing of it has left. */
+static void
+requeue(struct grpc_exchange *ex)
+{
+	struct error err;
+
+	if (ex->conn != NULL)
+		grpc_session_reset(ex, NGHTTP2_CANCEL);	/* out of its queue */
+	ex->conn = NULL;
+	list_remove(&ex->link);
+	if (ex->requeued) {
+		error_set(&err, ERROR_TRANSIENT, "goaway",
+		    "%s takes no new calls", ex->channel->authority);
+		grpc_exchange_fail(ex, GRPC_UNAVAILABLE, &err, true);
+		return;
+	}
+	ex->requeued = true;
+	ex->closed = ex->deferred = false;
+	ex->stream_id = 0;
+	list_push_back(&ex->channel->waiting, &ex->link);
+}
+
 /*
- * A GOAWAY: new calls need another connection.  Those that waited for this one
- * try it once, no more: a server that refuses each connection would be asked
- * for ever without a pause.
+ * A GOAWAY: new calls need another connection, and so do those that have not
+ * left yet, for want of a place or of SETTINGS.  They try it once, no more: a
+ * server that refuses each connection would be asked for ever without a pause.
  */
 static void
 drain(struct grpc_conn *c, bool was_ready)
 {
 	struct grpc_channel *ch = c->channel;
-	struct list waited;
+	struct list moved, *l, *next;
 
-	if (ch->conn != c)
-		return;
-	ch->conn = NULL;
-	if (was_ready)
-		return;
-	list_init(&waited);
-	list_splice_back(&waited, &ch->waiting);
-	while (!list_empty(&waited))
-		requeue(list_entry(list_first(&waited), struct grpc_exchange,
+	list_init(&moved);
+	if (ch->conn == c) {
+		ch->conn = NULL;
+		if (!was_ready)
+			list_splice_back(&moved, &ch->waiting);
+	}
+	for (l = c->exchanges.next; l != &c->exchanges; l = next) {
+		next = l->next;
+		if (!list_entry(l, struct grpc_exchange, link)->started)
+			list_move_back(&moved, l);
+	}
+	while (!list_empty(&moved))
+		requeue(list_entry(list_first(&moved), struct grpc_exchange,
 		    link));
+	if (list_empty(&c->exchanges))
+		grpc_conn_unused(c);
 }
 
 void
@@ -449,6 +451,7 @@ grpc_session_read(struct grpc_conn *c, struct buffer *in)
 		return;
 	}
 	buffer_consume(in, buffer_len(in));
+	grpc_conn_heard(c);
 	if (c->draining && !was_draining)
 		drain(c, was_ready);
 	if (c->ready && !was_ready) {
