@@ -3,7 +3,8 @@
  *
  *	grpc.c		the channel and the owner's calls
  *	grpc_conn.c	one connection: up, keep-alive, idle, down
- *	grpc_session.c	nghttp2: its callbacks, streams, windows
+ *	grpc_session.c	nghttp2: bytes in and out, calls become streams
+ *	grpc_callbacks.c	what nghttp2 tells
  *	grpc_metadata.c	the headers of a request
  *	grpc_answer.c	the headers of an answer, and what its end means
  *	grpc_deliver.c	messages and ends, told to the owners by a task
@@ -172,6 +173,12 @@ void	grpc_session_resume(struct grpc_exchange *);
 /* Without a flush. */
 void	grpc_session_reset(struct grpc_exchange *, uint32_t error);
 void	grpc_session_taken(struct grpc_exchange *, size_t n);
+
+/* ---- grpc_callbacks.c ---- */
+
+void	grpc_set_callbacks(nghttp2_session_callbacks *);
+ssize_t	grpc_read_body(nghttp2_session *, int32_t id, uint8_t *to, size_t room,
+	    uint32_t *flags, nghttp2_data_source *, void *user);
 
 /* ---- grpc_metadata.c ---- */
 
