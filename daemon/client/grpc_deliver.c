@@ -30,6 +30,8 @@ grpc_exchange_end(struct grpc_exchange *ex, const struct grpc_end *end)
 		return;
 	ex->ended = true;
 	ex->end = *end;
+	/* Who answers has seen it, whatever it says later. */
+	ex->end.unseen &= ex->answer.http_status == 0;
 	buffer_done(&ex->out);
 	grpc_ready(ex);
 }
