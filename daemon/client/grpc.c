@@ -88,13 +88,14 @@ grpc_channel_free(struct grpc_channel *ch)
 		    struct grpc_conn, link));
 	task_cancel(&ch->ready_task);
 	task_cancel(&ch->flush_task);
-	if (ch->gone != NULL)
-		*ch->gone = true;
 	tls_context_unref(ch->tls);
 	free(ch->tls_name);
 	free(ch->authority);
 	free(ch->user_agent);
-	free(ch);
+	if (ch->inside)
+		ch->gone = true;
+	else
+		free(ch);
 }
 
 void

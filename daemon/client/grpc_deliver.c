@@ -10,7 +10,7 @@
 /* Of one call in one turn; others want to be heard too. */
 #define BUDGET_MESSAGES	64u
 #define BUDGET_BYTES	MIB
-#define TRIM_BYTES	(64 * KIB)
+#define TRIM_BYTES	MIB
 
 void
 grpc_ready(struct grpc_exchange *ex)
@@ -232,14 +232,13 @@ tell_all(struct grpc_exchange *ex)
 void
 grpc_tell(struct grpc_channel *ch)
 {
-	bool gone = false;
 	struct list now;
 
 	/* Those that become ready meanwhile are told in the next turn. */
 	list_init(&now);
 	list_splice_back(&now, &ch->ready);
-	ch->gone = &gone;
-	while (!gone && !list_empty(&now)) {
+	ch->inside = true;
+	while (!list_empty(&now)) {
 		struct grpc_exchange *ex = list_entry(list_first(&now),
 		    struct grpc_exchange, ready);
 
@@ -247,8 +246,9 @@ grpc_tell(struct grpc_channel *ch)
 		if (!tell_all(ex))
 			grpc_exchange_free(ex);
 	}
-	if (!gone)
-		ch->gone = NULL;
+	ch->inside = false;
+	if (ch->gone)
+		free(ch);
 }
 
 void

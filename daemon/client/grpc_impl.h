@@ -44,7 +44,8 @@ struct grpc_channel {
 	struct list ready;		/* exchanges with something to tell */
 	struct task ready_task, flush_task;
 	struct grpc_channel_stats stats;
-	bool *gone;			/* set when freed inside a callback */
+	bool inside;			/* grpc_tell() goes through its list */
+	bool gone;			/* freed meanwhile, but for its memory */
 };
 
 /* ---- grpc_answer.c ---- */
