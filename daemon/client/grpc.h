@@ -90,11 +90,13 @@ struct grpc_status {
 struct grpc_call {
 	/* The owner's; zero is a sensible default for all but path, on_done. */
 	const char *path;		/* "/google.pubsub.v1.Publisher/Publish" */
-	/* When the request leaves: grpc_metadata_add(). Must not call back. */
+	/* grpc_metadata_add(), when the request leaves: so that tokens are
+	   fresh.  It may run inside grpc_call_start(), and once more after a
+	   GOAWAY; it must not call the channel. */
 	void (*add_metadata)(struct grpc_call *, struct grpc_metadata *);
 	void (*on_open)(struct grpc_call *);	/* the server answers; optional */
 	void (*on_message)(struct grpc_call *, struct slice message);
-	/* Sent all of it, having had more than GRPC_HIGH_WATER; optional. */
+	/* All of it is sent, after more than GRPC_HIGH_WATER; optional. */
 	void (*on_drained)(struct grpc_call *);
 	/* err is NULL when the code is GRPC_OK. */
 	void (*on_done)(struct grpc_call *, const struct grpc_status *,
