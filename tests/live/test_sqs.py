@@ -220,7 +220,7 @@ def test_two_thousand_in_batches(r):
     s = emulator()
     s.create_queue("many", dead="many-dead")
     s.send_batch("many", ["x" * 200] * 2000)
-    d = start(r, MODULE + queue(s, "many", Receivers="1-4"))
+    d = start(r, MODULE + queue(s, "many", Receivers="1-4", WaitTime="1s"))
     begin = time.monotonic()
     q = d.wait_queue("jobs", 60, done=2000)
     took = time.monotonic() - begin

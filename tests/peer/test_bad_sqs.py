@@ -104,6 +104,7 @@ def test_error_text_reaches_people_but_not_its_signs(r):
 def throttled(name, code):
     def test(r):
         """Slower, still connected, nothing lost."""
+        r.expect_log("receiving slows down")
         with world(r) as w:
             d = w.start(workers="4-4", Prefetch="20")
             w.jobs.fill(*["a%d" % i for i in range(20)])

@@ -114,7 +114,7 @@ def test_no_credentials_says_who_was_asked(r):
         e = w.wait_error("aws_no_credentials")
         assert e["class"] == "auth", e
         text = e["text"].lower() + w.d.log().lower()
-        for provider in ("environment", "credentials file", "metadata"):
+        for provider in ("environment", "profile default", "metadata"):
             assert provider in text, (provider, text)
         assert w.peer.requests == [], "it asked without keys"
         w.others_work()
