@@ -105,7 +105,10 @@ void	aws_waiter_cancel(struct aws_waiter *);		/* no-op when idle */
 /*
  * The service said ExpiredToken (or knows the key no more) to a request that
  * was signed with this generation.  If that is still the current one, it is
- * not given out any more, and new ones are fetched.
+ * not given out any more, and new ones are fetched.  If the same come again,
+ * it is an error when they have an end; keys without one are given out again
+ * (as a new generation), since there are no others and the fault may be the
+ * service's: who was refused twice in a row reports that, and waits.
  */
 void	aws_credentials_expired(struct aws_credentials *, uint64_t generation);
 

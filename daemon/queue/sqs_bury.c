@@ -31,8 +31,9 @@ sent(struct sqs_call *c, const json_t *answer, const struct error *err)
 {
 	struct sqs_queue *sq = c->sq;
 	struct sqs_op *op = c->owner;
+	struct error malformed;
 
-	(void)answer;
+	err = sqs_send_error(answer, err, &malformed);
 	sq->ncalls--;
 	if (err == NULL) {
 		sqs_op_succeeded(sq, op);

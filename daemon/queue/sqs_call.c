@@ -290,3 +290,15 @@ sqs_call_send(struct sqs_call *c)
 	error_clear(&c->refused);
 	send_now(c);
 }
+
+const struct error *
+sqs_send_error(const json_t *answer, const struct error *err,
+    struct error *room)
+{
+	if (err != NULL || json_string_length(json_object_get(answer,
+	    "MessageId")) != 0)
+		return err;
+	error_set(room, ERROR_PROTOCOL, "malformed_answer", "SendMessage was "
+	    "answered without a MessageId");
+	return room;
+}

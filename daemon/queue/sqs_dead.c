@@ -358,8 +358,9 @@ static void
 redriven(struct sqs_call *c, const json_t *answer, const struct error *err)
 {
 	struct sqs_walk *w = c->owner;
+	struct error malformed;
 
-	(void)answer;
+	err = sqs_send_error(answer, err, &malformed);
 	if (err != NULL)
 		(void)came(w, err, true);
 	else

@@ -34,7 +34,9 @@ sent(struct sqs_call *c, const json_t *answer, const struct error *err)
 {
 	const char *id = json_string_value(json_object_get(answer,
 	    "MessageId"));
+	struct error malformed;
 
+	err = sqs_send_error(answer, err, &malformed);
 	finish(c->owner, slice_of(id), err);
 }
 

@@ -79,6 +79,10 @@ void	sqs_call_done(struct sqs_call *);	/* cancels and frees */
 void	sqs_call_begin(struct sqs_call *, const char *queue_url);
 void	sqs_call_end(struct sqs_call *);	/* the closing brace */
 
+/* Of SendMessage: err, or (in *room) that it says nothing of having been done;
+   what is not known to be stored must not be deleted elsewhere. */
+const struct error *sqs_send_error(const json_t *answer,
+	    const struct error *err, struct error *room);
 /* What a service error means and what to do; name may be empty. */
 void	sqs_error(struct slice name, unsigned status, struct slice text,
 	    struct error *err);

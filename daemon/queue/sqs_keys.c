@@ -107,6 +107,14 @@ check_url(struct config *config, const struct config_section *s,
 		    config_string(s, key), err.text);
 }
 
+static bool
+is_fifo(const char *name)
+{
+	size_t n = name != NULL ? strlen(name) : 0;
+
+	return n > 5 && strcmp(name + n - 5, ".fifo") == 0;
+}
+
 static void
 check(struct sqs_queue *sq, struct config *config,
     const struct config_section *s)
@@ -126,6 +134,12 @@ check(struct sqs_queue *sq, struct config *config,
 	    strcmp(sq->dead_letter, sq->config_url) == 0)))
 		config_problem(config, s, "DeadLetter", "DeadLetter= is the "
 		    "queue itself: dead letters would run for ever");
+	/* The groups would be lost, with which they are redriven. */
+	if (sq->dead_letter != NULL && !sq->dead_by_broker &&
+	    (is_fifo(sq->config_name) || is_fifo(sq->config_url)) &&
+	    !is_fifo(sq->dead_letter))
+		config_problem(config, s, "DeadLetter", "DeadLetter= of a FIFO "
+		    "queue must be one too: its name ends with .fifo");
 	check_url(config, s, "QueueUrl");
 	check_url(config, s, "Endpoint");
 }

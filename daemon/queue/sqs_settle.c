@@ -9,7 +9,9 @@
 #include "queue/sqs_impl.h"
 
 #define GATHER_US	(5 * USEC_PER_MSEC)
+#define AGAIN_MIN_US	(250 * USEC_PER_MSEC)
 #define AGAIN_MAX_US	(10 * USEC_PER_SEC)
+#define RENEW_AGAIN_MIN_US	(50 * USEC_PER_MSEC)
 
 /* ---- ops ---- */
 
@@ -267,11 +269,23 @@ op_again(struct sqs_queue *sq, struct sqs_op *op, uint64_t delay_us)
 	sq->settlements_again++;
 }
 
+/* A settlement's last try is when the lease ends, by our count, which is on
+   the safe side; a renewal must be done before. */
+static uint64_t
+pause_of(const struct sqs_op *op, uint64_t now)
+{
+	uint64_t delay = MIN(AGAIN_MIN_US << MIN(op->failures - 1, 10u),
+	    AGAIN_MAX_US);
+	uint64_t left = op->until_us - now;
+
+	if (op->kind == OP_RENEW)
+		left = MAX(left / 2, RENEW_AGAIN_MIN_US);
+	return MIN(delay, left);
+}
+
 void
 sqs_op_failed(struct sqs_queue *sq, struct sqs_op *op, const struct error *err)
 {
-	uint64_t delay = MIN(USEC_PER_SEC << MIN(op->failures, 10u),
-	    AGAIN_MAX_US);
 	uint64_t now = clock_monotonic_us();
 
 	if (op->kind == OP_RENEW)
@@ -284,8 +298,7 @@ sqs_op_failed(struct sqs_queue *sq, struct sqs_op *op, const struct error *err)
 	else if (now >= op->until_us)
 		op_lost(sq, op, err);
 	else
-		/* The last try is just before the lease ends. */
-		op_again(sq, op, MIN(delay, op->until_us - now));
+		op_again(sq, op, pause_of(op, now));
 }
 
 /* ---- sending ---- */

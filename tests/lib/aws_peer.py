@@ -177,8 +177,10 @@ def edit(fn):
 def fail_entries(code, sender_fault=False, pick=lambda entry: True, text="because the test says so"):
     """A batch of which the picked entries fail; the others are done."""
     def act(request, go):
-        bad = [e for e in request.body["Entries"] if pick(e)]
-        request.body["Entries"] = [e for e in request.body["Entries"] if not pick(e)]
+        good, bad = [], []
+        for e in request.body["Entries"]:
+            (bad if pick(e) else good).append(e)
+        request.body["Entries"] = good
         value = go().json() if request.body["Entries"] else {}
         request.body["Entries"] += bad
         value.setdefault("Failed", []).extend({"Id": e["Id"], "SenderFault": sender_fault, "Code": code,

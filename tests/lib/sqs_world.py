@@ -78,6 +78,8 @@ class World:
         text += "[Pool work]\n%s\n" % pool if pool else self.pool(script, workers)
         text += self.section(**keys) + "[Queue files]\nType=spool\nPath={dir}/spool\nPool=work\n" + more
         self.d = self.r.daemon(text, env=env or self.peer.env(), wait=wait, name=name)
+        if wait == "ready":
+            self.d.wait_queue("jobs", connected=True)
         return self.d
 
     def others_work(self):

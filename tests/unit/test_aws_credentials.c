@@ -622,17 +622,40 @@ test_the_same_expired_keys_again_are_an_error(void **state)
 {
 	struct aws_rig *r = *state;
 
-	put_file(r, "credentials", "[default]\n" KEYS("AKIAONE")
-	    "aws_session_token = t-s3cr3t-one\n");
+	container(r);
+	answer_json(r, "ASIAONE", HOUR_LATER);
+	answer_json(r, "ASIAONE", HOUR_LATER);
+	answer_json(r, "ASIATWO", HOUR_LATER);
 	fetch(r);
-	assert_keys(r, "AKIAONE");
+	assert_keys(r, "ASIAONE");
 	aws_credentials_expired(r->c, aws_credentials_get(r->c)->generation);
 	fetch(r);
 	assert_no_keys(r, ERROR_AUTH, "AWS says that these keys have expired");
-	/* Somebody writes new ones. */
+	clock_advance(MINUTE);
+	fetch(r);
+	assert_keys(r, "ASIATWO");
+}
+
+/* What was wrong with them may have been mended at the service. */
+static void
+test_refused_keys_without_an_end_are_given_out_again(void **state)
+{
+	struct aws_rig *r = *state;
+	uint64_t first;
+
+	put_file(r, "credentials", "[default]\n" KEYS("AKIAONE")
+	    "aws_session_token = t-s3cr3t-one\n");
+	fetch(r);
+	first = aws_credentials_get(r->c)->generation;
+	aws_credentials_expired(r->c, first);
+	assert_null(aws_credentials_get(r->c));
+	fetch(r);
+	assert_keys(r, "AKIAONE");
+	assert_true(aws_credentials_get(r->c)->generation != first);
+	/* Somebody writes new ones: the next refusal finds them. */
 	put_file(r, "credentials", "[default]\n" KEYS("AKIAONE")
 	    "aws_session_token = t-s3cr3t-two\n");
-	clock_advance(MINUTE);
+	aws_credentials_expired(r->c, aws_credentials_get(r->c)->generation);
 	fetch(r);
 	assert_keys(r, "AKIAONE");
 	assert_secret(aws_credentials_get(r->c)->token, "t-s3cr3t-two");
@@ -821,6 +844,7 @@ main(void)
 		aws_test(test_metadata_that_fails_keeps_old_keys_for_an_hour),
 		aws_test(test_expired_keys_are_fetched_again_at_once),
 		aws_test(test_the_same_expired_keys_again_are_an_error),
+		aws_test(test_refused_keys_without_an_end_are_given_out_again),
 		aws_test(test_where_the_region_comes_from),
 		aws_test(test_the_region_of_the_instance),
 		aws_test(test_endpoints_that_are_configured),

@@ -208,9 +208,11 @@ def test_backlog_counts(r):
     d.botctl("resume", "jobs")
     # Two run, two wait here; no more is taken than Prefetch= allows.
     d.wait_queue("jobs", in_flight=4, backlog=21, not_visible=4)
-    assert d.queue("jobs")["received"] == 4, d.queue("jobs")
+    # The long poll that was open when it was paused brought some, which went back.
+    q = d.queue("jobs")
+    assert q["received"] - q["released"] == 4, q
     os.unlink(r.path("hold"))
-    d.wait_queue("jobs", done=25, backlog=0, not_visible=0)
+    d.wait_queue("jobs", done=25, backlog=0, not_visible=0, delayed_backlog=1)
 
 
 def test_two_thousand_in_batches(r):
@@ -218,7 +220,7 @@ def test_two_thousand_in_batches(r):
     s = emulator()
     s.create_queue("many", dead="many-dead")
     s.send_batch("many", ["x" * 200] * 2000)
-    d = start(r, MODULE + queue(s, "many", Receivers="1-4"))
+    d = start(r, MODULE + queue(s, "many", Receivers="1-4", WaitTime="1s"))
     begin = time.monotonic()
     q = d.wait_queue("jobs", 60, done=2000)
     took = time.monotonic() - begin
@@ -528,19 +530,6 @@ def test_visibilitytimeout_differs_from_lease(r):
     assert time.monotonic() - begin < 4.5
 
 
-def test_maxlease_ends_a_lease(r):
-    s = emulator()
-    s.create_queue("maxlease", dead="maxlease-dead")
-    r.expect_log("lease")
-    first = r.path("first")
-    d = start(r, handler(r, "[ -e %s ] || { touch %s; sleep 6; }" % (first, first)) +
-              queue(s, "maxlease", Lease="2s", MaxLease="3s"))
-    s.send("maxlease", "slow")
-    q = d.wait_queue("jobs", done=1, leases_lost=1)
-    assert q["received"] == 2, q
-    wait_gone(s, "maxlease")
-
-
 # ---- leaving and coming back ----
 
 def test_stop_under_load_loses_nothing(r):
@@ -620,7 +609,7 @@ def test_service_goes_and_comes(r):
     s = r.sqs()
     s.create_queue("jobs", dead="jobs-dead")
     r.expect_log("jobs")
-    d = start(r, handler(r) + queue(s, "jobs", WaitTime="1s", ResponseTimeout="1s", ConnectTimeout="1s"))
+    d = start(r, handler(r) + queue(s, "jobs", Lease="5s", WaitTime="1s", ResponseTimeout="1s", ConnectTimeout="1s"))
     s.send_batch("jobs", ["a%d" % i for i in range(20)])
     d.wait_queue("jobs", done=20)
     s.signal(signal.SIGSTOP)

@@ -60,9 +60,9 @@ ROWS = (
     ("QueueDeletedRecently", 400, "transient|rejected", False),
     ("UnsupportedOperation", 400, "transient|rejected", False),
     ("UnknownOperationException", 400, "transient|rejected", True),
-    ("SerializationException", 400, "transient|rejected", True),
+    ("SerializationException", 400, "protocol", True),
     ("InvalidSecurity", 403, "transient|rejected|auth", False),
-    ("SomethingNew", 400, "transient", False),
+    ("SomethingNew", 400, "rejected", False),
     ("InternalFailure", 500, "transient", False),
     ("ServiceUnavailable", 503, "transient", False),
     ("RequestTimeout", 408, "transient", False),
@@ -104,6 +104,7 @@ def test_error_text_reaches_people_but_not_its_signs(r):
 def throttled(name, code):
     def test(r):
         """Slower, still connected, nothing lost."""
+        r.expect_log("receiving slows down")
         with world(r) as w:
             d = w.start(workers="4-4", Prefetch="20")
             w.jobs.fill(*["a%d" % i for i in range(20)])

@@ -111,10 +111,10 @@ def test_no_credentials_says_who_was_asked(r):
     with world(r) as w:
         path = os.path.join(r.dir, "home", ".aws", "credentials")
         w.start(wait="status", env=clean_env(HOME=os.path.join(r.dir, "home")))
-        e = w.wait_error("no_credentials")
+        e = w.wait_error("aws_no_credentials")
         assert e["class"] == "auth", e
         text = e["text"].lower() + w.d.log().lower()
-        for provider in ("environment", "credentials file", "metadata"):
+        for provider in ("environment", "profile default", "metadata"):
             assert provider in text, (provider, text)
         assert w.peer.requests == [], "it asked without keys"
         w.others_work()
@@ -297,7 +297,7 @@ def test_metadata_away_while_keys_are_good(r):
     """Keys are renewed early: a metadata service that is away for a while is a warning."""
     r.expect_log("credential")
     with world(r) as w:
-        m = w.add(Metadata(w.peer, 6))
+        m = w.add(Metadata(w.peer, 12))
         d = w.start(env=m.container_env())
         w.heal_and_work()
         m.fail["/container"] = Reply(500)
