@@ -9,6 +9,16 @@
 #include "engine/pool.h"
 #include "queue/rabbitmq_impl.h"
 
+/*
+ * A quorum queue's client in the broker holds back what is settled in more
+ * than 32 commands that are not written yet, and forgets it when the channel
+ * closes (seen with RabbitMQ 3.10).  It works on them whenever something
+ * happens on the channel: so a few round trips, with time between them.
+ */
+#define LEAVE_ROUNDS	5u
+#define LEAVE_COMMANDS	16u	/* one round more for so many */
+#define LEAVE_ROUNDS_MAX 100u
+#define LEAVE_PAUSE_US	(10 * USEC_PER_MSEC)
 #define STEADY_US	(5 * USEC_PER_SEC)	/* up so long: a new outage */
 
 /* ---- up and down ---- */
@@ -107,6 +117,7 @@ fail_task_run(struct task *t)
 /* ---- operations ---- */
 
 static void stop_timer_fired(struct timer *);
+static void leave_timer_fired(struct timer *);
 
 static int
 rabbit_init(struct queue *q, struct config *config,
@@ -129,6 +140,7 @@ rabbit_init(struct queue *q, struct config *config,
 	rq->management = rabbit_management_new(rq, config, section);
 	timer_init(&rq->reconnect_timer, "rabbitmq reconnect",
 	    reconnect_timer_fired, rq);
+	timer_init(&rq->leave_timer, "rabbitmq leave", leave_timer_fired, rq);
 	timer_init(&rq->stop_timer, "rabbitmq stop", stop_timer_fired, rq);
 	task_init(&rq->fail_task, LOOP_DISPATCH, "rabbitmq fail",
 	    fail_task_run, rq);
@@ -200,6 +212,7 @@ finish(struct rabbit_queue *rq)
 	task_cancel(&rq->window_task);
 	timer_cancel(rq->loop, &rq->reconnect_timer);
 	timer_cancel(rq->loop, &rq->stop_timer);
+	timer_cancel(rq->loop, &rq->leave_timer);
 	queue_stopped(rq->queue);
 }
 
@@ -227,6 +240,32 @@ consume_channel_closed(struct rabbit_channel *ch, amqp_method_number_t id,
 	rabbit_conn_leave(&rq->publisher_conn);
 }
 
+static void
+leave_round_over(struct rabbit_channel *ch, amqp_method_number_t id,
+    const void *decoded, void *arg)
+{
+	struct rabbit_queue *rq = ch->conn->rq;
+
+	(void)decoded;
+	(void)arg;
+	if (id != 0 && !rabbit_failing(rq) && rq->state == RABBIT_LEAVING)
+		timer_arm(rq->loop, &rq->leave_timer, LEAVE_PAUSE_US);
+}
+
+static void
+leave_timer_fired(struct timer *t)
+{
+	struct rabbit_queue *rq = t->owner;
+	struct rabbit_channel *ch = rabbit_consume_channel(rq);
+
+	if (rq->leave_rounds-- != 0)
+		rabbit_call(ch, AMQP_BASIC_QOS_METHOD, &(amqp_basic_qos_t){
+		    .prefetch_count = 1 }, AMQP_BASIC_QOS_OK_METHOD, 0,
+		    leave_round_over, NULL);
+	else
+		rabbit_channel_close(ch, consume_channel_closed, NULL);
+}
+
 void
 rabbit_stop_check(struct rabbit_queue *rq)
 {
@@ -234,8 +273,9 @@ rabbit_stop_check(struct rabbit_queue *rq)
 	    !rabbit_settled_all(rq))
 		return;
 	rq->state = RABBIT_LEAVING;
-	rabbit_channel_close(rabbit_consume_channel(rq),
-	    consume_channel_closed, NULL);
+	rq->leave_rounds = MIN(LEAVE_ROUNDS + rq->commands / LEAVE_COMMANDS,
+	    LEAVE_ROUNDS_MAX);
+	timer_arm(rq->loop, &rq->leave_timer, 0);
 }
 
 static void
@@ -272,6 +312,7 @@ rabbit_fini(struct queue *q)
 	rq->state = RABBIT_IDLE;
 	timer_cancel(rq->loop, &rq->reconnect_timer);
 	timer_cancel(rq->loop, &rq->stop_timer);
+	timer_cancel(rq->loop, &rq->leave_timer);
 	task_cancel(&rq->fail_task);
 	rabbit_management_free(rq->management);
 	rabbit_dead_done(rq);

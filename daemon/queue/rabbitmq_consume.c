@@ -21,6 +21,9 @@
 #define GROW_AFTER_US	(20 * USEC_PER_MSEC)
 #define SHRINK_AFTER_US	USEC_PER_SEC
 #define IDLE_AFTER_US	(100 * USEC_PER_MSEC)
+/* Where order counts: a quorum queue hands out again, later, what was on its
+   way to a consumer that is replaced. */
+#define ORDERED_PREFETCH	100u
 
 /* ---- deliveries ---- */
 
@@ -247,12 +250,22 @@ consume(struct rabbit_queue *rq, unsigned prefetch)
 
 /* ---- the window ---- */
 
+/* 0: it follows the credit. */
+static unsigned
+fixed_prefetch(const struct rabbit_queue *rq)
+{
+	const struct queue *q = rq->queue;
+
+	return q->prefetch != 0 ? q->prefetch :
+	    q->order_by != NULL ? ORDERED_PREFETCH : 0;
+}
+
 /* What is to be in flight: fixed, or what the engine has and still wants. */
 static unsigned
 wanted(const struct rabbit_queue *rq)
 {
-	if (rq->queue->prefetch != 0)
-		return rq->queue->prefetch;
+	if (fixed_prefetch(rq) != 0)
+		return fixed_prefetch(rq);
 	return MIN(rq->credit + rq->ndeliveries, RABBIT_PREFETCH_MAX);
 }
 
@@ -264,7 +277,7 @@ wanted(const struct rabbit_queue *rq)
 static unsigned
 first_prefetch(const struct rabbit_queue *rq)
 {
-	unsigned want = rq->queue->prefetch, held = rq->ndeliveries;
+	unsigned want = fixed_prefetch(rq), held = rq->ndeliveries;
 
 	if (want != 0)
 		return want > held ? want - held : 0;
@@ -319,7 +332,7 @@ is_too_small(struct rabbit_queue *rq)
 	unsigned want = wanted(rq);
 
 	/* It had only a rest: all of it when nothing is out. */
-	if (rq->queue->prefetch != 0)
+	if (fixed_prefetch(rq) != 0)
 		return c->prefetch < want && rq->ndeliveries == 0;
 	if (want < c->prefetch + MAX(c->prefetch / 2, 1u))
 		return false;
@@ -335,7 +348,7 @@ is_too_large(struct rabbit_queue *rq)
 	struct rabbit_consumer *c = &rq->consumer;
 	unsigned want = wanted(rq);
 
-	if (rq->queue->prefetch != 0)
+	if (fixed_prefetch(rq) != 0)
 		return want < c->prefetch;	/* reloaded */
 	return lasted(rq, want < c->prefetch / 3, &c->low_since_us,
 	    SHRINK_AFTER_US);

@@ -455,6 +455,8 @@ struct rabbit_queue {
 	struct task batch_task;
 	struct list acks, requeues;
 	unsigned nacks;
+	unsigned commands;		/* that settle single ones, of late */
+	uint64_t commands_us;
 	struct message **orphan;	/* settled, but their receipts are gone */
 	size_t norphans, orphans_size;
 	struct timer gather_timer;
@@ -484,7 +486,8 @@ struct rabbit_queue {
 
 	/* Stopping. */
 	bool stopping;
-	struct timer stop_timer;
+	struct timer stop_timer, leave_timer;
+	unsigned leave_rounds;
 
 	/* Counts for the status. */
 	uint64_t published, publish_refused, acknowledgements;

@@ -145,6 +145,17 @@ settled(struct rabbit_queue *rq, struct rabbit_delivery *d,
 }
 
 static void
+count_command(struct rabbit_queue *rq)
+{
+	uint64_t now = loop_now_us(rq->loop);
+
+	if (now - rq->commands_us > USEC_PER_SEC)
+		rq->commands = 0;
+	rq->commands_us = now;
+	rq->commands++;
+}
+
+static void
 write_requeues(struct rabbit_queue *rq)
 {
 	struct rabbit_channel *ch = rabbit_consume_channel(rq);
@@ -155,6 +166,7 @@ write_requeues(struct rabbit_queue *rq)
 		    struct rabbit_delivery, settle_link);
 
 		amqp_wire_add_requeue(rabbit_out(ch), ch->number, d->tag);
+		count_command(rq);
 		settled(rq, d, NULL);
 	}
 }
@@ -195,6 +207,7 @@ write_singly(struct rabbit_queue *rq)
 
 		amqp_wire_add_ack(rabbit_out(ch), ch->number, d->tag, false);
 		rq->acknowledgements++;
+		count_command(rq);
 		settled(rq, d, NULL);
 	}
 }
