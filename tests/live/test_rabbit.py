@@ -568,5 +568,25 @@ def test_management_that_is_not_there_is_no_outage(r):
     assert q["connected"] and q.get("unacknowledged_at_broker") is None, q
 
 
+def test_limits_of_the_broker_are_warned_of(r):
+    """Its consumer time-out against the pool's, its delivery limit against MaxAttempts=."""
+    n, name = node(), "limits"
+    with n.client() as c:
+        c.declare(name, arguments={"x-queue-type": "quorum", "x-delivery-limit": 3})
+        for queue_name in (name + ".dead",):
+            c.declare(queue_name, arguments={"x-queue-type": "quorum"})
+        for span, ms in (("100ms", 100), ("200ms", 200)):
+            c.declare("%s.bot-delay.%s" % (name, span), arguments={
+                "x-queue-type": "quorum", "x-message-ttl": ms, "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": name})
+    r.expect_log("consumer time-out")
+    r.expect_log("delivery limit of 3")
+    d = r.daemon(handler(r) + "Timeout=20s\n" +
+                 queue(n, name, Management="http://127.0.0.1:%d" % n.management_port, ConsumerTimeout="15s"))
+    assert "Timeout=20s of [Pool work]" in d.log() and "consumer_timeout" in d.log(), d.log()
+    wait_for("the delivery limit", lambda: "delivery limit of 3" in d.log())
+    assert d.log().count("delivery limit of 3") == 1
+
+
 if __name__ == "__main__":
     rig.main(globals())
