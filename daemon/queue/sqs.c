@@ -99,6 +99,7 @@ sqs_init(struct queue *q, struct config *config,
 	sqs_setup_init(sq);
 	sqs_receive_init(sq);
 	sqs_settle_init(sq);
+	sqs_crashes_init(sq);
 	sqs_probe_init(sq);
 	timer_init(&sq->reconnect_timer, "sqs reconnect",
 	    reconnect_timer_fired, sq);
@@ -227,6 +228,7 @@ sqs_fini(struct queue *q)
 	sqs_receive_done(sq);
 	sqs_probe_done(sq);
 	sqs_settle_done(sq);
+	sqs_crashes_done(sq);
 	BUG_ON(!list_empty(&sq->calls));
 	http_client_free(sq->client);
 	sigv4_free(sq->signer);

@@ -24,6 +24,7 @@
 #ifndef BOT_QUEUE_SQS_IMPL_H
 #define BOT_QUEUE_SQS_IMPL_H
 
+#include "base/hash.h"
 #include "client/aws_credentials.h"
 #include "client/aws_retry.h"
 #include "client/http.h"
@@ -105,8 +106,8 @@ struct sqs_receipt {
 /* From one element of "Messages"; NULL and *err when it cannot be one. */
 struct message *sqs_message(struct sqs_queue *, struct chunk *, const json_t *,
 	    struct error *err);
-/* False when they are there and do not fit. */
-bool	sqs_md5_fits(const json_t *message);
+/* The name of one that is there and does not fit; NULL: all well. */
+const char *sqs_md5_misfit(const json_t *message);
 /* Appends ,"MessageBody":...,"MessageAttributes":{...} and the FIFO ids. */
 struct sqs_sending {
 	struct slice body;
@@ -126,6 +127,7 @@ void	sqs_add_sending(struct sqs_queue *, struct buffer *,
 struct sqs_receiver {
 	struct sqs_call call;
 	unsigned asked;			/* messages; 0: idle */
+	uint64_t asked_us;
 };
 
 void	sqs_receive_init(struct sqs_queue *);
@@ -187,6 +189,14 @@ void	sqs_batches(struct sqs_queue *, bool all);
 /* Gives the ops of all open batches to fn, and cancels them. */
 void	sqs_batches_cancel(struct sqs_queue *, struct list *ops);
 void	sqs_bury_send(struct sqs_queue *, struct sqs_op *);
+
+/* ---- what messages have done to workers: sqs_crashes.c ---- */
+
+void	sqs_crashes_init(struct sqs_queue *);
+void	sqs_crashes_done(struct sqs_queue *);
+/* 0 forgets it. The id is copied. */
+void	sqs_crashes_set(struct sqs_queue *, struct slice id, unsigned crashes);
+unsigned sqs_crashes_of(const struct sqs_queue *, struct slice id);
 
 /* ---- setting up: sqs_setup.c ---- */
 
@@ -283,6 +293,10 @@ struct sqs_queue {
 	struct timer batch_timer, again_timer;
 	bool batch_gathered;
 	uint64_t dead_log_us;
+
+	/* By MessageId; between a retry and the next receive. */
+	struct hash crashed;
+	struct list crashed_order;
 
 	/* Other things that wait for an answer. */
 	struct task answer_task;

@@ -100,8 +100,8 @@ attributes_fit(const json_t *attributes, const json_t *want)
 	    hex_is(want, digest);
 }
 
-bool
-sqs_md5_fits(const json_t *message)
+const char *
+sqs_md5_misfit(const json_t *message)
 {
 	const json_t *want = json_object_get(message, "MD5OfBody");
 	struct slice body = text_of(message, "Body");
@@ -109,7 +109,8 @@ sqs_md5_fits(const json_t *message)
 
 	if (json_is_string(want) && md5(body.p, body.n, digest) &&
 	    !hex_is(want, digest))
-		return false;
+		return "MD5OfBody";
 	return attributes_fit(json_object_get(message, "MessageAttributes"),
-	    json_object_get(message, "MD5OfMessageAttributes"));
+	    json_object_get(message, "MD5OfMessageAttributes")) ? NULL :
+	    "MD5OfMessageAttributes";
 }

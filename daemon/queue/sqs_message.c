@@ -124,9 +124,10 @@ sqs_message(struct sqs_queue *sq, struct chunk *chunk, const json_t *j,
 	struct message *m;
 
 	if (!json_is_string(json_object_get(j, "ReceiptHandle")) ||
-	    !json_is_string(json_object_get(j, "MessageId"))) {
+	    !json_is_string(json_object_get(j, "MessageId")) ||
+	    !json_is_string(json_object_get(j, "Body"))) {
 		error_set(err, ERROR_PROTOCOL, "malformed_answer", "a message "
-		    "came without MessageId or ReceiptHandle");
+		    "came without MessageId, ReceiptHandle or Body");
 		return NULL;
 	}
 	m = message_new(sq->queue, chunk);

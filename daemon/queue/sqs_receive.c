@@ -14,6 +14,7 @@
 #define THROTTLE_MAX_US	(20 * USEC_PER_SEC)
 #define LOG_EVERY_US	(10 * USEC_PER_SEC)
 #define WRONG_MD5_SECONDS 5u
+#define EMPTY_US	(50 * USEC_PER_MSEC)
 
 unsigned
 sqs_visibility(const struct sqs_queue *sq)
@@ -31,7 +32,7 @@ sqs_wake(struct sqs_queue *sq)
 /* ---- messages ---- */
 
 static void
-wrong_md5(struct sqs_queue *sq, struct message *m)
+wrong_md5(struct sqs_queue *sq, struct message *m, const char *what)
 {
 	uint64_t now = clock_monotonic_us();
 
@@ -39,28 +40,27 @@ wrong_md5(struct sqs_queue *sq, struct message *m)
 	if (sq->md5_log_us == 0 || now - sq->md5_log_us > LOG_EVERY_US) {
 		sq->md5_log_us = now;
 		log_error(&((struct log_fields){ .queue = sq->queue->name,
-		    .message = m->name }), "its body or attributes do not have "
-		    "the MD5 that the service gave with them: it is not run, "
-		    "and received again in %u s", WRONG_MD5_SECONDS);
+		    .message = m->name }), "what came does not have the %s that "
+		    "the service gave with it: it is not run, and received "
+		    "again in %u s", what, WRONG_MD5_SECONDS);
 	}
 	sqs_stray(sq, m, WRONG_MD5_SECONDS);
 }
 
-static void
+static int
 deliver(struct sqs_queue *sq, struct chunk *chunk, const json_t *j,
-    uint64_t until_us)
+    uint64_t until_us, struct error *err)
 {
-	struct error err;
-	struct message *m = sqs_message(sq, chunk, j, &err);
+	struct message *m = sqs_message(sq, chunk, j, err);
+	const char *misfit;
 
-	if (m == NULL) {
-		log_warning(LOG_QUEUE(sq->queue->name), "%s; it is passed over "
-		    "and comes again", err.text);
-		return;
-	}
+	if (m == NULL)
+		return -EPROTO;
 	m->lease_until_us = until_us;
-	if (!sqs_md5_fits(j)) {
-		wrong_md5(sq, m);
+	m->crashes = sqs_crashes_of(sq, m->name);
+	misfit = sqs_md5_misfit(j);
+	if (misfit != NULL) {
+		wrong_md5(sq, m, misfit);
 	} else if (sq->stopping) {
 		sqs_stray(sq, m, 0);
 	} else {
@@ -68,24 +68,38 @@ deliver(struct sqs_queue *sq, struct chunk *chunk, const json_t *j,
 			sq->credit--;
 		queue_deliver(sq->queue, m);
 	}
+	return 0;
 }
 
+/* How many there were. What is no message is an error of the queue, after the
+   others were delivered. */
 static unsigned
 deliver_all(struct sqs_queue *sq, const json_t *answer)
 {
 	const json_t *messages = json_object_get(answer, "Messages");
+	struct error err = ERROR_INIT;
 	uint64_t lease = sqs_visibility(sq) * USEC_PER_SEC;
 	struct chunk *chunk;
 	uint64_t until;
 
+	if (messages != NULL && !json_is_null(messages) &&
+	    !json_is_array(messages)) {
+		error_set(&err, ERROR_PROTOCOL, "malformed_answer",
+		    "ReceiveMessage was answered with Messages that are no "
+		    "array");
+		sqs_fail(sq, &err);
+	}
 	if (json_array_size(messages) == 0)
 		return 0;
 	/* It began when the service wrote the answer, which we do not know. */
 	until = clock_monotonic_us() + lease - MIN(lease / 10, USEC_PER_SEC);
 	chunk = chunk_new();
 	for (size_t i = 0; i < json_array_size(messages); i++)
-		deliver(sq, chunk, json_array_get(messages, i), until);
+		(void)deliver(sq, chunk, json_array_get(messages, i), until,
+		    &err);
 	chunk_unref(chunk);
+	if (error_is_set(&err))
+		sqs_fail(sq, &err);
 	return (unsigned)json_array_size(messages);
 }
 
@@ -125,18 +139,31 @@ adapt(struct sqs_queue *sq, unsigned asked, unsigned got)
 		sq->receivers = MAX(sq->receivers - 1, sq->receivers_min);
 }
 
+/* Long polls that do not last, or WaitTime=0: no more than 20 a second. */
+static void
+empty(struct sqs_queue *sq, const struct sqs_receiver *r)
+{
+	uint64_t took = clock_monotonic_us() - r->asked_us;
+
+	if (took < EMPTY_US && !timer_armed(&sq->throttle_timer))
+		timer_arm(sq->loop, &sq->throttle_timer, EMPTY_US - took);
+}
+
 static void
 received(struct sqs_call *c, const json_t *answer, const struct error *err)
 {
 	struct sqs_queue *sq = c->sq;
 	struct sqs_receiver *r = c->owner;
-	unsigned asked = r->asked;
+	unsigned asked = r->asked, n;
 
 	sq->asked -= asked;
 	r->asked = 0;
 	if (err == NULL) {
 		not_throttled(sq);
-		adapt(sq, asked, deliver_all(sq, answer));
+		n = deliver_all(sq, answer);
+		adapt(sq, asked, n);
+		if (n == 0)
+			empty(sq, r);
 	} else if (err->class == ERROR_THROTTLED) {
 		throttled(sq, err);
 	} else if (!sq->stopping) {
@@ -152,6 +179,7 @@ receive(struct sqs_queue *sq, struct sqs_receiver *r, unsigned n)
 	struct buffer *b = &r->call.body;
 
 	r->asked = n;
+	r->asked_us = clock_monotonic_us();
 	sq->asked += n;
 	r->call.extra_us = sq->wait_us;
 	sqs_call_begin(&r->call, sq->queue_url);

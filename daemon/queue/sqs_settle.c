@@ -130,15 +130,19 @@ sqs_settle(struct queue *q, struct message *m, const struct settlement *s)
 
 	switch (s->kind) {
 	case SETTLE_ACK:
+		sqs_crashes_set(sq, m->name, 0);
 		sqs_op_wait(sq, op_new(sq, OP_DELETE, m, m->lease_until_us));
 		break;
 	case SETTLE_RETRY:
+		sqs_crashes_set(sq, m->name, s->crashes);
 		change(sq, m, s->delay_us);
 		break;
 	case SETTLE_RELEASE:
 		change(sq, m, 0);
 		break;
 	case SETTLE_BURY:
+		sqs_crashes_set(sq, m->name, sq->dead_by_broker ? s->crashes :
+		    0);
 		/* The redrive policy counts receives: let there be the next. */
 		if (sq->dead_by_broker)
 			change(sq, m, 0);

@@ -153,14 +153,24 @@ url_of(const json_t *answer)
 	const char *url = json_string_value(json_object_get(answer,
 	    "QueueUrl"));
 
-	return url != NULL ? xstrdup(url) : NULL;
+	return url != NULL && (strncmp(url, "https://", 8) == 0 ||
+	    strncmp(url, "http://", 7) == 0) ? xstrdup(url) : NULL;
+}
+
+static void
+fail_without_url(struct sqs_queue *sq)
+{
+	struct error e;
+
+	error_set(&e, ERROR_PROTOCOL, "malformed_answer",
+	    "GetQueueUrl was answered without a QueueUrl");
+	sqs_fail(sq, &e);
 }
 
 static void
 queue_found(struct sqs_call *c, const json_t *answer, const struct error *err)
 {
 	struct sqs_queue *sq = c->sq;
-	struct error e;
 	char what[120];
 
 	if (err != NULL) {
@@ -171,9 +181,7 @@ queue_found(struct sqs_call *c, const json_t *answer, const struct error *err)
 	free(sq->queue_url);
 	sq->queue_url = url_of(answer);
 	if (sq->queue_url == NULL) {
-		error_set(&e, ERROR_PROTOCOL, "malformed_answer",
-		    "GetQueueUrl was answered without a QueueUrl");
-		sqs_fail(sq, &e);
+		fail_without_url(sq);
 		return;
 	}
 	find_attributes(sq);
@@ -297,7 +305,10 @@ dead_found(struct sqs_call *c, const json_t *answer, const struct error *err)
 	}
 	free(sq->dead_url);
 	sq->dead_url = url_of(answer);
-	dead_known(sq);
+	if (sq->dead_url == NULL && !sq->dead_by_broker)
+		fail_without_url(sq);
+	else
+		dead_known(sq);
 }
 
 static void

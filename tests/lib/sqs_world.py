@@ -6,6 +6,7 @@ the test, and so does a secret in the log or the status.
 import contextlib
 import os
 import re
+import threading
 import time
 
 import rig
@@ -160,18 +161,40 @@ def rate(w, target, seconds=1.0):
     return (len(w.peer.asked(target)) - before) / (time.monotonic() - begin)
 
 
+def case_of(r, i, case, fn):
+    sub = rig.Rig("%s%d" % (os.path.basename(r.dir)[:20], i))
+    sub.expected = r.expected
+    failed = True
+    try:
+        with world(sub) as w:
+            fn(w, case)
+        failed = False
+    finally:
+        sub.close(failed)
+
+
 def each(r, cases, fn):
     """fn(w, case) in a world of its own for each case."""
     for i, case in enumerate(cases):
-        sub = rig.Rig("%s%d" % (os.path.basename(r.dir)[:20], i))
-        sub.expected = r.expected
-        failed = True
+        case_of(r, i, case, fn)
+
+
+def together(r, cases, fn):
+    """The same, at one time; for what mostly waits."""
+    bad = []
+
+    def run(i, case):
         try:
-            with world(sub) as w:
-                fn(w, case)
-            failed = False
-        finally:
-            sub.close(failed)
+            case_of(r, i, case, fn)
+        except BaseException as e:
+            bad.append((case, e))
+    threads = [threading.Thread(target=run, args=x) for x in enumerate(cases)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if bad:
+        raise AssertionError("%d of %d; %s" % (len(bad), len(cases), bad)) from bad[0][1]
 
 
 def settled_once(w, n, **want):

@@ -11,33 +11,38 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import rig  # noqa: E402
 from aws_peer import Reply, answer, edit, error, half, hang_up, never, raw, reset, status  # noqa: E402
 from rig import wait_for  # noqa: E402
-from sqs_world import each, rate, world  # noqa: E402
+from sqs_world import each, rate, together, world  # noqa: E402
 
 # ---- every error: named, of the right class, no storm, healed without a restart ----
 
-def error_row(code, action, cls, first="*", seconds=1.0):
+def error_row(w, row):
+    code, action, cls = row
+    # From the first request on.
+    rule = w.peer.rule("*", action)
+    d = w.start(wait="status")
+    e = w.wait_error(code)
+    assert e["class"] in cls.split("|"), e
+    assert not d.queue("jobs")["connected"] and len(e["text"]) > 10, e
+    assert d.status()["status"] == "degraded" and d.get("/.well-known/engine-status")[0] == 200
+    w.others_work()
+    assert rate(w, "*", 1) < 20, "it hammers a service that says no"
+    rule.remove()
+    w.heal_and_work()
+    # And in the middle of its work.
+    rule = w.peer.rule("*", action)
+    w.jobs.fill("in the middle")
+    w.wait_error(code)
+    rule.remove()
+    d.wait_queue("jobs", 40, done=2, connected=True)
+    assert sorted(w.out()) == ["after the trouble 0", "in the middle"], w.out()
+    assert d.queue("jobs")["dead"] == 0
+
+
+def error_rows(rows):
+    """Each in a world of its own, together: they mostly wait."""
     def test(r):
         r.expect_log("jobs")
-        with world(r) as w:
-            # From the first request on.
-            rule = w.peer.rule(first, action)
-            d = w.start(wait="status")
-            e = w.wait_error(code)
-            assert e["class"] in cls.split("|"), e
-            assert not d.queue("jobs")["connected"] and len(e["text"]) > 10, e
-            assert d.status()["status"] == "degraded" and d.get("/.well-known/engine-status")[0] == 200
-            w.others_work()
-            assert rate(w, "*", seconds) < 20, "it hammers a service that says no"
-            rule.remove()
-            w.heal_and_work()
-            # And in the middle of its work.
-            rule = w.peer.rule("*", action)
-            w.jobs.fill("in the middle")
-            w.wait_error(code)
-            rule.remove()
-            d.wait_queue("jobs", 40, done=2, connected=True)
-            assert sorted(w.out()) == ["after the trouble 0", "in the middle"], w.out()
-            assert d.queue("jobs")["dead"] == 0
+        together(r, rows, error_row)
     return test
 
 
@@ -67,12 +72,13 @@ ROWS = (
     ("ServiceUnavailable", 503, "transient", False),
     ("RequestTimeout", 408, "transient", False),
 )
-for _name, _status, _class, _coral in ROWS:
-    globals()["test_error_" + _name] = error_row(_name, error(_name, _status, coral=_coral), _class)
-for _status, _class in ((403, "auth|transient|rejected"), (404, "transient|rejected"), (413, "transient|rejected"),
-                        (500, "transient"), (502, "transient"), (503, "transient"), (504, "transient")):
-    globals()["test_error_HTTP_%d" % _status] = error_row(
-        "HTTP_%d" % _status, status(_status, "<html>no</html>", {"Content-Type": "text/html"}), _class)
+_rows = [(_name, error(_name, _status, coral=_coral), _class) for _name, _status, _class, _coral in ROWS]
+_rows += [("HTTP_%d" % _status, status(_status, "<html>no</html>", {"Content-Type": "text/html"}), _class)
+          for _status, _class in (
+              (403, "auth|transient|rejected"), (404, "transient|rejected"), (413, "transient|rejected"),
+              (500, "transient"), (502, "transient"), (503, "transient"), (504, "transient"))]
+for _i in range(0, len(_rows), 6):
+    globals()["test_error_" + "_".join(_row[0] for _row in _rows[_i:_i + 6])] = error_rows(_rows[_i:_i + 6])
 
 
 def test_error_names_with_other_spelling(r):
@@ -132,6 +138,7 @@ for _name, _status in (("RequestThrottled", 403), ("ThrottlingException", 400), 
 
 def test_overlimit_lets_settlements_go_on(r):
     """The cap of messages in flight: what we hold must be settled for it to end."""
+    r.expect_log("receiving slows down")
     with world(r) as w:
         d = w.start("sleep 0.3", Prefetch="8")
         w.jobs.fill(*["m%d" % i for i in range(8)])
@@ -293,7 +300,7 @@ def test_a_peer_that_never_shakes_hands(r):
     with world(r) as w:
         hello = threading.Event()
         real, w.peer.serve = w.peer.serve, lambda n, c: (hello.wait(20), c.close())
-        w.start(wait="status")
+        w.start(wait="status", ResponseTimeout="3s")
         e = w.wait_error("connect_timeout", "handshake_timeout")
         assert e["class"] == "transient", e
         w.others_work()
@@ -419,7 +426,7 @@ def md5(r, change, word):
                 if m["Attributes"]["ApproximateReceiveCount"] == "1" and m["Body"] == "bad":
                     change(m)
         w.peer.rule("ReceiveMessage", edit(wrong))
-        d = w.start()
+        d = w.start(Lease="9s")
         attribute = {"colour": {"DataType": "String", "StringValue": "blue"},
                      "raw": {"DataType": "Binary", "BinaryValue": "AAEC"}, "n": {"DataType": "Number.x", "StringValue": "7"}}
         w.jobs.fill("good", "bad", attributes=attribute)
@@ -427,7 +434,8 @@ def md5(r, change, word):
         assert sorted(w.out()) == ["bad", "good"], w.out()
         assert word in d.log(), d.log()
         back = [e for q in w.peer.asked("ChangeMessageVisibility*") for e in q.body.get("Entries", [q.body])]
-        assert any(e["VisibilityTimeout"] == 0 for e in back), "it was not given back: %s" % back
+        # Not at once: what mangles it may do so for a while.
+        assert any(e["VisibilityTimeout"] == 5 for e in back), "it was not given back: %s" % back
         assert d.queue("jobs")["dead"] == 0
 
 

@@ -291,6 +291,19 @@ def test_late_answers_of_all_kinds(r):
         settled_once(w, 100, settle_errors=0)
 
 
+def test_crashes_are_counted_across_retries(r):
+    """SQS keeps no such number with a message; the second worker that dies is the last."""
+    r.expect_log("jobs|worker|dead letters")
+    with world(r) as w:
+        d = w.start("case $body in poison*) kill -9 $$ ;; esac", MaxAttempts="9")
+        w.jobs.fill("poison", "fine")
+        q = d.wait_queue("jobs", done=1, dead=1)
+        assert q["retried"] == 1, q
+        m = w.dead.messages[0]
+        assert m.attributes["bot-crashes"]["StringValue"] == "2", m.attributes
+        w.wait_empty()
+
+
 # ---- burying ----
 
 def test_invariant_1_a_dead_letter_that_cannot_be_sent(r):
