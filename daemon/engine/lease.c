@@ -75,24 +75,14 @@ lease_forget(struct message *m)
 	list_remove(&m->lease_link);
 }
 
+/* One that waits is dropped; one that runs is marked, and its worker told. */
 static void
-lease_lost(struct message *m)
+let_go(struct message *m)
 {
-	struct queue *q = m->queue;
-	uint64_t now = clock_monotonic_us();
-
 	lease_forget(m);
 	m->extending = false;
 	m->lease_lost = true;
-	q->stats.leases_lost++;
-	if (now - q->lease_log_us > LOG_EVERY_US || q->lease_log_us == 0) {
-		q->lease_log_us = now;
-		log_warning(&((struct log_fields){ .queue = q->name,
-		    .message = m->name, .attempt = m->attempt }),
-		    "its lease has ended while it was %s: the broker may "
-		    "deliver it again (Lease=, MaxLease=)",
-		    message_state_name(m->state));
-	}
+	m->queue->stats.leases_lost++;
 	switch (m->state) {
 	case MESSAGE_WAITING:
 	case MESSAGE_HELD:
@@ -108,6 +98,23 @@ lease_lost(struct message *m)
 	case MESSAGE_NSTATES:
 		break;
 	}
+}
+
+static void
+lease_lost(struct message *m)
+{
+	struct queue *q = m->queue;
+	uint64_t now = clock_monotonic_us();
+
+	if (now - q->lease_log_us > LOG_EVERY_US || q->lease_log_us == 0) {
+		q->lease_log_us = now;
+		log_warning(&((struct log_fields){ .queue = q->name,
+		    .message = m->name, .attempt = m->attempt }),
+		    "its lease has ended while it was %s: the broker may "
+		    "deliver it again (Lease=, MaxLease=)",
+		    message_state_name(m->state));
+	}
+	let_go(m);
 }
 
 static void
@@ -194,6 +201,7 @@ queue_drop_receipts(struct queue *q,
     bool (*matches)(const struct message *, void *arg), void *arg)
 {
 	struct list *lists[] = { &q->waiting, &q->held, &q->delayed };
+	unsigned waited = 0, running = 0;
 	struct list *l;
 
 	/* Losing one may take others of its key along: start again. */
@@ -203,7 +211,8 @@ queue_drop_receipts(struct queue *q,
 
 			l = l->next;
 			if (matches(m, arg)) {
-				lease_lost(m);
+				let_go(m);
+				waited++;
 				l = lists[i]->next;
 			}
 		}
@@ -211,7 +220,13 @@ queue_drop_receipts(struct queue *q,
 	list_foreach(l, &q->running) {
 		struct message *m = list_entry(l, struct message, link);
 
-		if (!m->lease_lost && matches(m, arg))
-			lease_lost(m);
+		if (!m->lease_lost && matches(m, arg)) {
+			let_go(m);
+			running++;
+		}
 	}
+	if (waited + running != 0)
+		log_notice(LOG_QUEUE(q->name), "%u messages that waited go back "
+		    "with the connection; %u were running, and will be run "
+		    "again", waited, running);
 }
