@@ -396,6 +396,41 @@ on_acted(struct dead_walk *walk, const struct error *err)
 		step(d);
 }
 
+/* The broker has done it itself, or each must be walked to. */
+static void
+on_all(struct dead_walk *walk, uint64_t count, const struct error *err)
+{
+	struct dead_op *d = walk->owner;
+
+	d->asked = false;
+	if (d->ended) {
+		finish(d);
+	} else if (err == NULL) {
+		d->acted = count;
+		finish_all(d, false);
+	} else if (strcmp(err->code, DEAD_ALL_UNSUPPORTED) == 0) {
+		step(d);
+	} else {
+		finish_error(d, err->text);
+	}
+}
+
+/* Can all be left to the broker? Not what is limited, or slow to be purged. */
+static bool
+act_on_all(struct dead_op *d, struct queue *q)
+{
+	unsigned rate = d->interval_us == 0 ? 0 :
+	    (unsigned)MAX(USEC_PER_SEC / d->interval_us, (uint64_t)1);
+
+	if (d->what != DEAD_ACTS || !d->all || d->dry_run || d->limit != 0 ||
+	    q->type->ops->dead_all == NULL ||
+	    (rate != 0 && d->action == DEAD_PURGE))
+		return false;
+	d->asked = true;
+	q->type->ops->dead_all(q, &d->walk, d->action, rate);
+	return true;
+}
+
 static void
 step(struct dead_op *d)
 {
@@ -522,7 +557,7 @@ api_dead(struct api_conn *c, json_t *request)
 	d->ids = json_object();
 	d->begun_us = clock_realtime_us();
 	d->walk = (struct dead_walk){ .queue = q, .on_item = on_item,
-		.on_acted = on_acted, .owner = d };
+		.on_acted = on_acted, .on_all = on_all, .owner = d };
 	timer_init(&d->timer, "control: dead letters", on_timer, d);
 	task_init(&d->end, LOOP_FREE, "control: dead letters", on_end, d);
 	if (take_request(c, d, request) < 0) {
@@ -540,5 +575,6 @@ api_dead(struct api_conn *c, json_t *request)
 	d->opened = true;
 	q->type->ops->dead_open(q, &d->walk);
 	d->had_impl = d->walk.impl != NULL;
-	step(d);
+	if (!act_on_all(d, q))
+		step(d);
 }

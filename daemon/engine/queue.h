@@ -99,6 +99,9 @@ struct dead_walk {
 	void (*on_item)(struct dead_walk *, const struct dead_item *,
 	    const struct error *err);
 	void (*on_acted)(struct dead_walk *, const struct error *err);
+	/* Of dead_all: how many, about. */
+	void (*on_all)(struct dead_walk *, uint64_t count,
+	    const struct error *err);
 	void *owner;
 	void *impl;			/* the queue's own; NULL after its fini */
 };
@@ -107,6 +110,9 @@ enum dead_action {
 	DEAD_REDRIVE = 1,	/* back into the queue, attempt 1 */
 	DEAD_PURGE,		/* gone */
 };
+
+/* The code of dead_all's error when each must be walked to instead. */
+#define DEAD_ALL_UNSUPPORTED	"unsupported"
 
 /* ---- enqueueing ---- */
 
@@ -133,6 +139,10 @@ struct queue_ops {
 	void (*dead_open)(struct queue *, struct dead_walk *);
 	void (*dead_next)(struct queue *, struct dead_walk *);
 	void (*dead_act)(struct queue *, struct dead_walk *, enum dead_action);
+	/* NULL, or: acts on all of them at the broker itself; answered by
+	   on_all. rate: redriven a second; 0: as fast as it goes. */
+	void (*dead_all)(struct queue *, struct dead_walk *, enum dead_action,
+	    unsigned rate);
 	void (*dead_close)(struct queue *, struct dead_walk *);
 	void (*reconfigure)(struct queue *, const struct config_section *);
 	void (*stop)(struct queue *);

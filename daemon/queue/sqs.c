@@ -80,6 +80,7 @@ answer_task_run(struct task *t)
 
 	sqs_enqueue_answer(sq);
 	sqs_dead_answer(sq);
+	sqs_all_answer(sq);
 }
 
 static int
@@ -94,6 +95,7 @@ sqs_init(struct queue *q, struct config *config,
 	list_init(&sq->enqueues);
 	list_init(&sq->walks);
 	list_init(&sq->giving_back);
+	list_init(&sq->alls);
 	aws_retry_bucket_init(&sq->bucket);
 	sqs_keys_read(sq, config, section);
 	sqs_setup_init(sq);
@@ -221,6 +223,7 @@ sqs_fini(struct queue *q)
 	timer_cancel(sq->loop, &sq->stop_timer);
 	timer_cancel(sq->loop, &sq->linger_timer);
 	task_cancel(&sq->fail_task);
+	sqs_all_close(sq, NULL);
 	sqs_dead_done(sq);
 	BUG_ON(!list_empty(&sq->enqueues));
 	task_cancel(&sq->answer_task);
@@ -296,6 +299,7 @@ static const struct queue_ops sqs_ops = {
 	.dead_open = sqs_dead_open,
 	.dead_next = sqs_dead_next,
 	.dead_act = sqs_dead_act,
+	.dead_all = sqs_dead_all,
 	.dead_close = sqs_dead_close,
 	.reconfigure = sqs_reconfigure,
 	.stop = sqs_stop,

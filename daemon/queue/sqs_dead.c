@@ -419,9 +419,9 @@ sqs_dead_close(struct queue *q, struct dead_walk *walk)
 {
 	struct sqs_walk *w = walk->impl;
 
-	(void)q;
 	if (w == NULL)
 		return;
+	sqs_all_close(sqs_of(q), walk);
 	walk->impl = NULL;
 	w->walk = NULL;
 	w->answer = w->answer_acted = false;

@@ -216,7 +216,12 @@ void	sqs_enqueue_done(struct sqs_queue *, const struct error *);
 void	sqs_dead_open(struct queue *, struct dead_walk *);
 void	sqs_dead_next(struct queue *, struct dead_walk *);
 void	sqs_dead_act(struct queue *, struct dead_walk *, enum dead_action);
+void	sqs_dead_all(struct queue *, struct dead_walk *, enum dead_action,
+	    unsigned rate);
 void	sqs_dead_close(struct queue *, struct dead_walk *);
+/* sqs_dead_all.c: ends what that walk (NULL: any) has asked for. */
+void	sqs_all_close(struct sqs_queue *, const struct dead_walk *);
+void	sqs_all_answer(struct sqs_queue *);
 void	sqs_dead_answer(struct sqs_queue *);
 void	sqs_dead_done(struct sqs_queue *);
 
@@ -300,7 +305,7 @@ struct sqs_queue {
 
 	/* Other things that wait for an answer. */
 	struct task answer_task;
-	struct list enqueues, walks, giving_back;
+	struct list enqueues, walks, giving_back, alls;
 	struct sqs_call probe_call;
 	struct backlog probe;
 	bool probe_dead;		/* the second half of a probe */
