@@ -78,7 +78,7 @@ _rows += [("HTTP_%d" % _status, status(_status, "<html>no</html>", {"Content-Typ
               (403, "auth|transient|rejected"), (404, "transient|rejected"), (413, "transient|rejected"),
               (500, "transient"), (502, "transient"), (503, "transient"), (504, "transient"))]
 for _i in range(0, len(_rows), 6):
-    globals()["test_error_" + "_".join(_row[0] for _row in _rows[_i:_i + 6])] = error_rows(_rows[_i:_i + 6])
+    globals()["test_errors_%d" % (_i // 6 + 1)] = error_rows(_rows[_i:_i + 6])
 
 
 def test_error_names_with_other_spelling(r):
@@ -189,48 +189,35 @@ def test_account_is_the_owner(r):
 
 # ---- the wire ----
 
-def trouble(r, code, action, target="ReceiveMessage", cls="transient", **keys):
+def trouble(w, row):
+    code, action, cls = row
+    d = w.start()
+    w.heal_and_work()
+    rule = w.peer.rule("ReceiveMessage", action)
+    e = w.wait_error(*code.split("|"))
+    assert e["class"] in cls.split("|"), e
+    w.others_work()
+    assert d.rss_kib() < 250 * 1024
+    rule.remove()
+    w.heal_and_work()
+    assert d.status()["loop"]["longest_turn_ms"] < 300
+    assert d.queue("jobs")["dead"] == 0
+
+
+def test_answers_that_never_come_or_stop(r):
+    """Not at all, in the middle, in the middle of the head."""
     r.expect_log("jobs")
-    with world(r) as w:
-        d = w.start(**keys)
-        w.heal_and_work()
-        rule = w.peer.rule(target, action)
-        e = w.wait_error(*code.split("|"))
-        assert e["class"] in cls.split("|"), e
-        w.others_work()
-        assert d.rss_kib() < 250 * 1024
-        rule.remove()
-        w.heal_and_work()
-        assert d.status()["loop"]["longest_turn_ms"] < 300
-        assert d.queue("jobs")["dead"] == 0
+    together(r, [("response_timeout", a, "transient") for a in (
+        never(), half("silence", apply=False), half("silence", cut=20, apply=False))], trouble)
 
 
-def test_an_answer_that_never_comes(r):
-    trouble(r, "response_timeout", never())
-
-
-def test_an_answer_that_stops_in_the_middle(r):
-    trouble(r, "response_timeout", half("silence", apply=False))
-
-
-def test_an_answer_that_ends_in_the_middle(r):
-    trouble(r, "eof|tls_eof", half("close", apply=False))
-
-
-def test_an_answer_that_is_reset_in_the_middle(r):
-    trouble(r, "ECONNRESET|eof|tls_eof", half("reset", apply=False))
-
-
-def test_an_answer_of_half_a_head(r):
-    trouble(r, "response_timeout", half("silence", cut=20, apply=False))
-
-
-def test_a_hang_up_for_an_answer(r):
-    trouble(r, "eof|tls_eof|ECONNRESET|closed", hang_up())
-
-
-def test_a_reset_for_an_answer(r):
-    trouble(r, "ECONNRESET|eof|tls_eof|closed", reset())
+def test_answers_that_end_too_early(r):
+    """In the middle or before the first byte, in order or by RST."""
+    r.expect_log("jobs")
+    together(r, (("eof|tls_eof", half("close", apply=False), "transient"),
+                 ("ECONNRESET|eof|tls_eof", half("reset", apply=False), "transient"),
+                 ("eof|tls_eof|ECONNRESET|closed", hang_up(), "transient"),
+                 ("ECONNRESET|eof|tls_eof|closed", reset(), "transient")), trouble)
 
 
 def test_an_answer_that_is_no_http(r):
@@ -246,14 +233,19 @@ def test_an_answer_that_is_no_http(r):
 
 
 def test_a_redirect_is_not_followed(r):
-    trouble(r, "redirect|HTTP_302", status(302, b"", {"Location": "https://elsewhere.test/?token=s3cr3t"}),
-            cls="rejected|transient")
+    r.expect_log("jobs")
+    with world(r) as w:
+        trouble(w, ("redirect|HTTP_302", status(302, b"", {"Location": "https://elsewhere.test/?token=s3cr3t"}),
+                    "rejected|transient"))
 
 
 def test_a_huge_answer(r):
     """200 MB announced, and some of them sent."""
-    trouble(r, "response_too_large", lambda q, go: Reply(200, b"{" + b" " * (40 << 20), {"Content-Length": str(200 << 20)},
-                                                         then="close"), cls="rejected|protocol|transient")
+    r.expect_log("jobs")
+    with world(r) as w:
+        trouble(w, ("response_too_large", lambda q, go: Reply(
+            200, b"{" + b" " * (40 << 20), {"Content-Length": str(200 << 20)}, then="close"),
+            "rejected|protocol|transient"))
 
 
 def test_nobody_listens(r):
@@ -418,41 +410,34 @@ def test_text_of_all_kinds_arrives_unchanged(r):
 
 # ---- MD5 ----
 
-def md5(r, change, word):
+def md5(w, row):
+    word, change = row
+
+    def wrong(value):
+        for m in value.get("Messages", ()):
+            if m["Attributes"]["ApproximateReceiveCount"] == "1" and m["Body"] == "bad":
+                change(m)
+    w.peer.rule("ReceiveMessage", edit(wrong))
+    d = w.start(Lease="9s")
+    attribute = {"colour": {"DataType": "String", "StringValue": "blue"},
+                 "raw": {"DataType": "Binary", "BinaryValue": "AAEC"}, "n": {"DataType": "Number.x", "StringValue": "7"}}
+    w.jobs.fill("good", "bad", attributes=attribute)
+    d.wait_queue("jobs", done=2)
+    assert sorted(w.out()) == ["bad", "good"], w.out()
+    assert word in d.log(), d.log()
+    back = [e for q in w.peer.asked("ChangeMessageVisibility*") for e in q.body.get("Entries", [q.body])]
+    # Not at once: what mangles it may do so for a while.
+    assert any(e["VisibilityTimeout"] == 5 for e in back), "it was not given back: %s" % back
+    assert d.queue("jobs")["dead"] == 0
+
+
+def test_md5_that_do_not_fit(r):
+    """Of a body and of attributes; they are wrong, or what they are of has changed."""
     r.expect_log("MD5")
-    with world(r) as w:
-        def wrong(value):
-            for m in value.get("Messages", ()):
-                if m["Attributes"]["ApproximateReceiveCount"] == "1" and m["Body"] == "bad":
-                    change(m)
-        w.peer.rule("ReceiveMessage", edit(wrong))
-        d = w.start(Lease="9s")
-        attribute = {"colour": {"DataType": "String", "StringValue": "blue"},
-                     "raw": {"DataType": "Binary", "BinaryValue": "AAEC"}, "n": {"DataType": "Number.x", "StringValue": "7"}}
-        w.jobs.fill("good", "bad", attributes=attribute)
-        d.wait_queue("jobs", done=2)
-        assert sorted(w.out()) == ["bad", "good"], w.out()
-        assert word in d.log(), d.log()
-        back = [e for q in w.peer.asked("ChangeMessageVisibility*") for e in q.body.get("Entries", [q.body])]
-        # Not at once: what mangles it may do so for a while.
-        assert any(e["VisibilityTimeout"] == 5 for e in back), "it was not given back: %s" % back
-        assert d.queue("jobs")["dead"] == 0
-
-
-def test_md5_of_a_body_that_is_wrong(r):
-    md5(r, lambda m: m.update(MD5OfBody="0" * 32), "MD5OfBody")
-
-
-def test_md5_of_a_body_that_was_changed(r):
-    md5(r, lambda m: m.update(Body="worse"), "MD5OfBody")
-
-
-def test_md5_of_attributes_that_is_wrong(r):
-    md5(r, lambda m: m.update(MD5OfMessageAttributes="0" * 32), "MD5OfMessageAttributes")
-
-
-def test_md5_of_attributes_that_were_changed(r):
-    md5(r, lambda m: m["MessageAttributes"]["colour"].update(StringValue="red"), "MD5OfMessageAttributes")
+    together(r, (("MD5OfBody", lambda m: m.update(MD5OfBody="0" * 32)),
+                 ("MD5OfBody", lambda m: m.update(Body="worse")),
+                 ("MD5OfMessageAttributes", lambda m: m.update(MD5OfMessageAttributes="0" * 32)),
+                 ("MD5OfMessageAttributes", lambda m: m["MessageAttributes"]["colour"].update(StringValue="red"))), md5)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import rig  # noqa: E402
 from aws_peer import Reply, answer, edit, error, fail_entries, half, held, late, never, reset, status  # noqa: E402
 from rig import wait_for  # noqa: E402
-from sqs_world import MODULE, dead, each, settled_once, visibility, world  # noqa: E402
+from sqs_world import MODULE, dead, settled_once, together, visibility, world  # noqa: E402
 
 # ---- settling ----
 
@@ -333,7 +333,7 @@ def test_invariant_1_a_dead_letter_whose_answer_is_lost(r):
         assert set(w.dead.bodies()) == {"dead"} and len(w.dead.bodies()) <= 2, w.dead.bodies()
         assert rule.hits == 1
     r.expect_log("jobs|dead letter|settled")
-    each(r, (half("close"), reset(apply=True), never(apply=True), status(500), answer({}), answer(b"garbage")), check)
+    together(r, (half("close"), reset(apply=True), never(apply=True), status(500), answer({}), answer(b"garbage")), check)
 
 
 def test_invariant_1_a_buried_one_that_cannot_be_deleted(r):
@@ -496,7 +496,7 @@ def test_invariant_1_dead_redrive_cut_off(r):
         dead(w, "redrive", item, check=False)
         wait_for("it to run, or to be dead still", lambda: "d0" in w.out() or w.dead.counts() == (1, 0, 0))
     r.expect_log("jobs|dead|settled")
-    each(r, (("SendMessage*", reset(apply=False)), ("SendMessage*", reset(apply=True)),
+    together(r, (("SendMessage*", reset(apply=False)), ("SendMessage*", reset(apply=True)),
              ("SendMessage*", status(500)), ("DeleteMessage*", status(500))), check)
 
 
