@@ -37,10 +37,9 @@ google_add_headers(struct http_request *q, struct buffer *out)
 		}
 		break;
 	case GOOGLE_EXCHANGE:
-		if (a->client_id != NULL)
-			google_add_basic(out, a);
-		/* fall through */
 	case GOOGLE_REFRESH:
+		if (f->step == GOOGLE_EXCHANGE && a->client_id != NULL)
+			google_add_basic(out, a);
 		buffer_add_str(out,
 		    "Content-Type: application/x-www-form-urlencoded\r\n");
 		break;
