@@ -10,6 +10,7 @@ rig.main(globals()).  Output is TAP.  BUILD_DIR names the build tree.
 What takes long to start is made once for a file, by shared().
 """
 import base64
+import concurrent.futures
 import contextlib
 import glob
 import inspect
@@ -576,18 +577,37 @@ def shared(name, make):
     return Shared.made[name]
 
 
-def main(names):
-    """Runs the test_* functions (or those named as arguments), prints TAP."""
+def main(names, jobs=1):
+    """Runs the test_* functions (or those named as arguments), prints TAP.  So
+    many at a time, each in a process of its own, when they mostly wait."""
     tests = [(n, f) for n, f in names.items() if n.startswith("test_") and callable(f)]
     if len(sys.argv) > 1:
         tests = [(n, f) for n, f in tests if n in sys.argv[1:]]
     print("1..%d" % len(tests))
     try:
-        bad = run(tests)
+        bad = run_jobs(tests, jobs) if jobs > 1 and len(tests) > 1 else run(tests)
     finally:
         if Shared.rig:
             Shared.rig.close(False)
     sys.exit(1 if bad else 0)
+
+
+def run_jobs(tests, jobs):
+    def one(name):
+        p = subprocess.run([sys.executable, sys.argv[0], name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return p.returncode, p.stdout.decode(errors="replace")
+    bad = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for i, (status, text) in enumerate(pool.map(one, [name for name, _ in tests]), 1):
+            bad += status != 0
+            lines = text.splitlines()
+            if not any(re.match(r"(not )?ok ", x) for x in lines):
+                lines.append("not ok 1 - %s" % tests[i - 1][0])
+            for x in lines:
+                if not x.startswith("1.."):
+                    print(re.sub(r"^((not )?ok) \d+", r"\1 %d" % i, x))
+            sys.stdout.flush()
+    return bad
 
 
 def run(tests):

@@ -373,4 +373,4 @@ def test_plain_http_to_elsewhere_is_refused(r):
 
 
 if __name__ == "__main__":
-    rig.main(globals())
+    rig.main(globals(), jobs=3)

@@ -547,4 +547,4 @@ def test_stop_sends_what_is_collected(r):
 
 
 if __name__ == "__main__":
-    rig.main(globals())
+    rig.main(globals(), jobs=3)
