@@ -72,9 +72,10 @@ rabbit_steps_init(struct rabbit_queue *rq)
 	uint64_t max = whole_ms(rq->queue->backoff_max_us);
 
 	list_init(&rq->steps);
-	/* With Declare= they are made as they are needed. */
-	if (rq->declare != DECLARE_NO)
-		return;
+	/* All that Backoff= can ask for are there from the start: what a broker
+	   learned of within its last second it may forget when it is killed,
+	   messages included (seen with RabbitMQ 3.10).  A handler's own longer
+	   delays are declared when they are needed. */
 	(void)step_get(rq, min);
 	(void)step_get(rq, max);
 	for (size_t i = 0; i < ARRAY_SIZE(ladder); i++)

@@ -187,17 +187,17 @@ test_declared_differently(void **state _unused_)
 	named_as(JOBS "Declare=classic\n", "declared_differently",
 	    "jobs.dead");
 	delete_queue("jobs.dead");
-	declare_delay("jobs.bot-delay.1s", CLASSIC, 9000, "jobs");
+	declare_delay("jobs.bot-delay.1min", CLASSIC, 9000, "jobs");
 	r = up_declaring(CLASSIC, "Backoff=1s-1s\n", 1);
 	produce(0, 1);
-	settle(r, take_one(r), SETTLE_RETRY, SEC, 2, 0);
+	settle(r, take_one(r), SETTLE_RETRY, 60 * SEC, 2, 0);
 	wait_code(r, "declared_differently");
-	assert_non_null(strstr(r->down.text, "jobs.bot-delay.1s"));
-	delete_queue("jobs.bot-delay.1s");
+	assert_non_null(strstr(r->down.text, "jobs.bot-delay.1min"));
+	delete_queue("jobs.bot-delay.1min");
 	/* The message is not lost over it. */
 	wait_for(r, r->nheld == 1);
-	settle_and_wait(r, r->held[0], SETTLE_RETRY, SEC, 2, 0);
-	wait_count("jobs.bot-delay.1s", 1);
+	settle_and_wait(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
+	wait_count("jobs.bot-delay.1min", 1);
 	rig_free(r);
 }
 
@@ -302,6 +302,8 @@ restart(const char *name, const char *kind, int signo)
 		server_remembers(dead);
 		server_remembers(delay);
 	}
+	/* Its list of queues is written late as well. */
+	server_ctl("eval", "mnesia:sync_log().", NULL);
 	server_kill(signo);
 	wait_for(r, r->downs >= 1);
 	assert_int_equal(r->down.class, ERROR_TRANSIENT);
