@@ -194,7 +194,7 @@ def test_wrong_password_is_named(r):
     wait_for("the error", lambda: error_of(d) == "ACCESS_REFUSED")
     q = d.queue("jobs")
     assert q["error"]["class"] == "auth" and not q["connected"], q
-    assert d.status()["status"] == "degraded"
+    wait_for("degraded", lambda: d.status()["status"] == "degraded")
     n.ctl("change_password", "forgetful", "wrong")
     d.wait_queue("jobs", connected=True)
     put(n, name, "x")
