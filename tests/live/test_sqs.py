@@ -597,7 +597,8 @@ def test_queue_deleted_while_consuming(r):
     wait_for("the error", lambda: error_of(d) == "QueueDoesNotExist")
     q = d.queue("jobs")
     assert q["error"]["class"] == "rejected" and not q["connected"], q
-    assert d.status()["status"] == "degraded" and d.get("/.well-known/engine-status")[0] == 200
+    wait_for("degraded", lambda: d.status()["status"] == "degraded")
+    assert d.get("/.well-known/engine-status")[0] == 200
     s.create_queue("deleted", dead="deleted-dead")
     d.wait_queue("jobs", connected=True)
     s.send("deleted", "after")
