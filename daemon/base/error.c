@@ -77,3 +77,16 @@ error_class_name(enum error_class class)
 
 	return (size_t)class < ARRAY_SIZE(names) ? names[class] : "unknown";
 }
+
+void
+error_quote(struct slice s, char *out, size_t size)
+{
+	size_t n = MIN(s.n, size - 1);
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		out[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+	}
+	out[n] = '\0';
+}

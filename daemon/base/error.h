@@ -11,6 +11,7 @@
 #include <stdarg.h>
 
 #include "base/macros.h"
+#include "base/slice.h"
 
 enum error_class {
 	ERROR_NONE = 0,
@@ -39,6 +40,10 @@ void	error_vset(struct error *, enum error_class, const char *code,
 /* The same from an errno value (positive or negative), "WHAT: strerror". */
 void	error_set_errno(struct error *, int err, const char *fmt, ...)
 	    _printf_(3, 4);
+
+/* What a peer said, for a sentence: control characters become '?', and what
+   does not fit is cut. Terminated. */
+void	error_quote(struct slice, char *out, size_t size);
 
 const char *error_class_name(enum error_class);
 

@@ -71,6 +71,8 @@ const char *config_title(const struct config_section *);
 bool	config_is_set(const struct config_section *, const char *key);
 /* STRING, PATH, ADDRESS, CHOICE; NULL when there is no value. */
 const char *config_string(const struct config_section *, const char *key);
+/* A copy (free) of a string that has a value and is not empty, or NULL. */
+char	*config_copy(const struct config_section *, const char *key);
 bool	config_bool(const struct config_section *, const char *key);
 uint64_t config_unsigned(const struct config_section *, const char *key);
 uint64_t config_bytes(const struct config_section *, const char *key);

@@ -133,6 +133,14 @@ config_string(const struct config_section *s, const char *key)
 	}
 }
 
+char *
+config_copy(const struct config_section *s, const char *key)
+{
+	const char *text = config_string(s, key);
+
+	return text != NULL && *text != '\0' ? xstrdup(text) : NULL;
+}
+
 bool
 config_bool(const struct config_section *s, const char *key)
 {

@@ -2,14 +2,6 @@
 
 #include "base/alloc.h"
 
-char *
-config_copy(const struct config_section *s, const char *key)
-{
-	const char *text = config_string(s, key);
-
-	return text != NULL && *text != '\0' ? xstrdup(text) : NULL;
-}
-
 void
 tls_config_read(struct tls_config *t, struct config *config,
     const struct config_section *s)

@@ -39,7 +39,4 @@ void	tls_config_done(struct tls_config *);
 int	tls_config_context(const struct tls_config *, struct tls_context **context,
 	    struct error *err);
 
-/* A copy of a string key that is set and not empty, or NULL. */
-char	*config_copy(const struct config_section *, const char *key);
-
 #endif

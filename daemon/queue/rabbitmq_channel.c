@@ -160,7 +160,7 @@ closed_by_broker(struct rabbit_channel *ch, const void *decoded)
 		return;
 	}
 	if (!ch->expendable) {
-		rabbit_close_error(rq, decoded, &err);
+		rabbit_close_error(decoded, &err);
 		rabbit_fail(rq, &err);
 		return;
 	}

@@ -244,7 +244,7 @@ parse_version(const amqp_table_t *properties)
 
 	if (v == NULL || v->kind != AMQP_FIELD_KIND_UTF8)
 		return 0;
-	rabbit_text(amqp_wire_slice(v->value.bytes), text, sizeof(text));
+	error_quote(amqp_wire_slice(v->value.bytes), text, sizeof(text));
 	if (sscanf(text, "%3u.%2u.%2u", &a, &b, &p) < 2)
 		return 0;
 	return a * 10000 + b * 100 + p;
@@ -349,7 +349,7 @@ on_close(struct rabbit_conn *c, const amqp_connection_close_t *close)
 	amqp_wire_add_method(stream_out(&c->stream), 0,
 	    AMQP_CONNECTION_CLOSE_OK_METHOD, &(amqp_connection_close_ok_t){ 0 });
 	stream_flush(&c->stream);
-	rabbit_error(c->rq, close->reply_code,
+	rabbit_error(close->reply_code,
 	    amqp_wire_slice(close->reply_text), &err);
 	rabbit_fail(c->rq, &err);
 }
@@ -357,7 +357,7 @@ on_close(struct rabbit_conn *c, const amqp_connection_close_t *close)
 static void
 on_blocked(struct rabbit_conn *c, struct slice reason)
 {
-	rabbit_text(reason, c->blocked_reason, sizeof(c->blocked_reason));
+	error_quote(reason, c->blocked_reason, sizeof(c->blocked_reason));
 	if (!c->blocked)
 		log_warning(LOG_QUEUE(c->rq->queue->name), "the broker blocks "
 		    "publishing (%.100s): retries and dead letters wait, "

@@ -107,7 +107,7 @@ came(struct rabbit_queue *rq, struct rabbit_walk *w, amqp_method_number_t id,
 		return false;
 	}
 	if (id == AMQP_CHANNEL_CLOSE_METHOD)
-		rabbit_close_error(rq, decoded, &w->error);
+		rabbit_close_error(decoded, &w->error);
 	else if (id == 0)
 		error_set(&w->error, ERROR_TRANSIENT, "disconnected",
 		    "the connection broke before the answer");

@@ -56,26 +56,11 @@ static const struct meaning {
 };
 
 void
-rabbit_text(struct slice s, char *out, size_t size)
-{
-	size_t n = MIN(s.n, size - 1);
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		out[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-	}
-	out[n] = '\0';
-}
-
-void
-rabbit_error(const struct rabbit_queue *rq, unsigned reply, struct slice said,
-    struct error *err)
+rabbit_error(unsigned reply, struct slice said, struct error *err)
 {
 	char text[160];
 
-	(void)rq;
-	rabbit_text(said, text, sizeof(text));
+	error_quote(said, text, sizeof(text));
 	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++) {
 		const struct meaning *m = &meanings[i];
 
@@ -90,11 +75,10 @@ rabbit_error(const struct rabbit_queue *rq, unsigned reply, struct slice said,
 }
 
 void
-rabbit_close_error(const struct rabbit_queue *rq, const void *decoded,
-    struct error *err)
+rabbit_close_error(const void *decoded, struct error *err)
 {
 	const amqp_channel_close_t *close = decoded;
 
-	rabbit_error(rq, close->reply_code, amqp_wire_slice(close->reply_text),
+	rabbit_error(close->reply_code, amqp_wire_slice(close->reply_text),
 	    err);
 }

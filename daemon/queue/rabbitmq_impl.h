@@ -176,13 +176,9 @@ void	rabbit_conn_watch(struct rabbit_conn *);	/* the answer timer */
 /* ---- errors: rabbitmq_error.c ---- */
 
 /* What a reply code means; what: "opening the connection", "queue X". */
-void	rabbit_error(const struct rabbit_queue *, unsigned code,
-	    struct slice text, struct error *);
+void	rabbit_error(unsigned code, struct slice text, struct error *);
 /* From the arguments of a channel.close. */
-void	rabbit_close_error(const struct rabbit_queue *, const void *decoded,
-	    struct error *);
-/* Printable, cut to size. */
-void	rabbit_text(struct slice, char *out, size_t size);
+void	rabbit_close_error(const void *decoded, struct error *);
 
 /* ---- queues to declare: rabbitmq_setup.c, rabbitmq_delay.c ---- */
 

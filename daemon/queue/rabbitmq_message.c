@@ -230,7 +230,7 @@ printable(struct chunk *chunk, struct slice s)
 	for (size_t i = 0; i < s.n; i++) {
 		if ((unsigned char)s.p[i] > ' ' && s.p[i] != 0x7f)
 			continue;
-		rabbit_text(s, text, sizeof(text));
+		error_quote(s, text, sizeof(text));
 		return chunk_copy(chunk, text, s.n);
 	}
 	return s;

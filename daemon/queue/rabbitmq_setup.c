@@ -145,7 +145,7 @@ declared(struct rabbit_queue *rq, amqp_method_number_t id,
 		note_missing(rq, queue, step);
 		return true;
 	}
-	rabbit_close_error(rq, decoded, &err);
+	rabbit_close_error(decoded, &err);
 	rabbit_fail(rq, &err);
 	return false;
 }

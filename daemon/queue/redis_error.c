@@ -85,19 +85,6 @@ meaning_of(const struct resp *r)
 	return NULL;
 }
 
-static void
-server_text(const struct resp *r, char *out, size_t size)
-{
-	size_t n = MIN(r->str.n, size - 1);
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)r->str.p[i];
-
-		out[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-	}
-	out[n] = '\0';
-}
-
 void
 redis_error(const struct redis_queue *rq, const struct resp *r,
     struct error *err)
@@ -106,7 +93,7 @@ redis_error(const struct redis_queue *rq, const struct resp *r,
 	char text[128], code[32];
 	size_t n;
 
-	server_text(r, text, sizeof(text));
+	error_quote(r->str, text, sizeof(text));
 	if (m != NULL) {
 		error_set(err, m->class, m->code, "%s: %s", m->advice, text);
 		return;

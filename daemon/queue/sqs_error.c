@@ -98,19 +98,6 @@ meaning_of(struct slice name)
 	return NULL;
 }
 
-static void
-printable(struct slice s, char *out, size_t size)
-{
-	size_t n = MIN(s.n, size - 1);
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		out[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-	}
-	out[n] = '\0';
-}
-
 void
 sqs_error(struct slice name, unsigned status, struct slice text,
     struct error *err)
@@ -121,8 +108,8 @@ sqs_error(struct slice name, unsigned status, struct slice text,
 	    status == 429 ? ERROR_THROTTLED : status == 401 || status == 403 ?
 	    ERROR_AUTH : ERROR_REJECTED;
 
-	printable(text, said, sizeof(said));
-	printable(name, code, sizeof(code));
+	error_quote(text, said, sizeof(said));
+	error_quote(name, code, sizeof(code));
 	if (name.n == 0)
 		snprintf(code, sizeof(code), "HTTP_%u", status);
 	if (m != NULL)

@@ -31,7 +31,6 @@
 #include "queue/sqs.h"
 
 #define SQS_BATCH_MAX		10u	/* entries; also messages of a receive */
-#define SQS_BATCH_BYTES		((size_t)1024 * KIB)
 #define SQS_RECEIVERS_MAX	10u
 #define SQS_VISIBILITY_MAX	43200u	/* seconds; 12 h, since the receive */
 #define SQS_ATTRIBUTES_MAX	10u
