@@ -1,95 +1,19 @@
 """fauxsqs.py - npm's fauxqs (an SQS in memory) for the live tests.
 
-It is installed once for each tests/node/package-lock.json, into a folder of
-the build tree (NODE_CACHE names another), never into the source tree.  It does
-not look at signatures, knows no message move tasks, and forgets everything
-when it ends; aws_peer.py is the strict one.
+It does not look at signatures, knows no message move tasks, and forgets
+everything when it ends; aws_peer.py is the strict one.
 """
 import base64
-import contextlib
-import fcntl
-import glob
-import hashlib
 import http.client
 import json
 import os
 import re
-import shutil
-import subprocess
-import sys
 import threading
 
-from rig import BUILD, DEADLINE, SOURCE, Process, Skip, wait_for
+from node import install, node
+from rig import DEADLINE, Process, wait_for
 
-HERE = os.path.join(SOURCE, "tests", "node")
-NODE_MIN = 20                   # what fauxqs asks for
 ACCOUNT = "000000000000"
-tried = {}                      # folder: None, or why it cannot be had
-
-
-def node():
-    """The path of a node that is new enough."""
-    exe = shutil.which("node") or shutil.which("nodejs")
-    if not exe:
-        raise Skip("node is not installed")
-    version = subprocess.run([exe, "--version"], stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
-    m = re.match(r"v(\d+)\.", version)
-    if not m or int(m.group(1)) < NODE_MIN:
-        raise Skip("node %s is older than %d" % (version, NODE_MIN))
-    return exe
-
-
-def cache():
-    """Build folders of tests/run.py share one."""
-    parent = os.path.dirname(BUILD)
-    return os.environ.get("NODE_CACHE") or os.path.join(
-        parent if os.path.basename(parent) == "build-test" else BUILD, "node")
-
-
-def install():
-    """The folder with node_modules and our start files."""
-    files = sorted(f for f in glob.glob(os.path.join(HERE, "*")) if os.path.isfile(f))
-    digest = hashlib.sha256()
-    for f in files:
-        with open(f, "rb") as opened:
-            digest.update(opened.read())
-    where = os.path.join(cache(), digest.hexdigest()[:16])
-    if os.path.isdir(where):
-        return where
-    if where not in tried:
-        tried[where] = fetch(files, where)
-    if tried[where]:
-        raise Skip(tried[where])
-    return where
-
-
-def fetch(files, where):
-    """None, or what went wrong.  Complete when it gets its name."""
-    npm = shutil.which("npm")
-    if not npm:
-        return "npm is not installed"
-    os.makedirs(cache(), exist_ok=True)
-    with open(os.path.join(cache(), "lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.isdir(where):
-            return None
-        part = where + ".part"
-        shutil.rmtree(part, ignore_errors=True)
-        os.makedirs(part)
-        for f in files:
-            shutil.copy(f, part)
-        try:
-            p = subprocess.run([npm, "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"],
-                               cwd=part, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               universal_newlines=True, timeout=300)
-        except subprocess.TimeoutExpired:
-            return "npm ci did not end within 300 s"
-        if p.returncode != 0:
-            print("# npm ci:\n#   " + p.stdout.strip().replace("\n", "\n#   "))
-            said = [x for x in p.stdout.splitlines() if "error" in x.lower() or "ERR!" in x]
-            return "npm ci failed: " + (said[0] if said else "exit %d" % p.returncode)
-        os.rename(part, where)
-    return None
 
 
 class SqsError(Exception):
@@ -242,13 +166,3 @@ class FauxSqs(Process, Sqs):
             raise AssertionError("fauxqs ended:\n" + self.log())
         m = re.search(r"^port (\d+)$", self.log(), re.M)
         return m and int(m.group(1))
-
-
-if __name__ == "__main__":
-    # For scripts: installs, says where.
-    with contextlib.suppress(BrokenPipeError):
-        try:
-            node()
-            print(install())
-        except Skip as e:
-            sys.exit("fauxsqs: %s" % e)

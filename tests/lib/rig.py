@@ -504,6 +504,16 @@ class Rig:
         import fauxsqs
         return fauxsqs.FauxSqs(self, **kw)
 
+    def pubsub(self, **kw):
+        """Our fake."""
+        import pubsub
+        return pubsub.FakePubsub(self, **kw)
+
+    def pubsub_emulator(self, **kw):
+        """Google's; Skip where it is not installed."""
+        import pubsub
+        return pubsub.Emulator(self, **kw)
+
     def certificate(self):
         if not self._certificate:
             if not shutil.which("openssl"):
