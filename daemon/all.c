@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "queue/pubsub.h"
 #include "queue/rabbitmq.h"
 #include "queue/redis.h"
 #include "queue/spool.h"
@@ -38,7 +39,7 @@ static const struct config_kind operator_kind = {
 
 static const struct queue_type *const queues[] = {
 	&spool_queue_type, &redis_queue_type, &rabbitmq_queue_type,
-	&sqs_queue_type, NULL
+	&sqs_queue_type, &pubsub_queue_type, NULL
 };
 
 static const struct handler_type *const handlers[] = {
@@ -51,7 +52,7 @@ const struct config_kind *const bot_schema[] = {
 	&operator_kind, &engine_operator_kind,
 	&engine_pool_kind, &worker_pool_kind, &http_pool_kind,
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
-	&rabbitmq_queue_kind, &sqs_queue_kind,
+	&rabbitmq_queue_kind, &sqs_queue_kind, &pubsub_queue_kind,
 	NULL
 };
 

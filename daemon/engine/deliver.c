@@ -206,7 +206,8 @@ void
 queue_backlog(struct queue *q, const struct backlog *b)
 {
 	q->backlog = *b;
-	q->backlog.sampled_us = clock_monotonic_us();
+	if (b->sampled_us == 0)
+		q->backlog.sampled_us = clock_monotonic_us();
 }
 
 void

@@ -263,6 +263,7 @@ void	queue_deliver_malformed(struct queue *, struct message *,
 	    const char *fmt, ...) _printf_(3, 4);
 void	queue_settled(struct queue *, struct message *, const struct error *);
 void	queue_extended(struct queue *, struct message *, uint64_t until_us);
+/* sampled_us: when; 0 means now. */
 void	queue_backlog(struct queue *, const struct backlog *);
 void	queue_stopped(struct queue *);
 

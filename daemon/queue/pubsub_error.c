@@ -1,0 +1,88 @@
+/*
+ * What a status means here, and what a person can do about it.
+ */
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "queue/pubsub_impl.h"
+
+bool
+pubsub_retryable(unsigned code)
+{
+	switch (code) {
+	case GRPC_OK:
+	case GRPC_ABORTED:
+	case GRPC_DEADLINE_EXCEEDED:
+	case GRPC_INTERNAL:
+	case GRPC_RESOURCE_EXHAUSTED:
+	case GRPC_UNAVAILABLE:
+	case GRPC_UNKNOWN:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* "Acknowledge" of "/google.pubsub.v1.Subscriber/Acknowledge". */
+static const char *
+method(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? slash + 1 : path;
+}
+
+static const char *
+advice(unsigned code, const char *what)
+{
+	bool publish = strcmp(what, "Publish") == 0;
+
+	switch (code) {
+	case GRPC_NOT_FOUND:
+		return publish ? "the topic is not there: check DeadLetter= "
+		    "(dead letters) or the subscription's topic" :
+		    "it is not there: check Project= and Subscription=, or "
+		    "create it";
+	case GRPC_PERMISSION_DENIED:
+		return publish ? "the account lacks roles/pubsub.publisher on "
+		    "the topic" :
+		    "the account lacks roles/pubsub.subscriber on it";
+	case GRPC_UNAUTHENTICATED:
+		return "the service does not accept our credentials: check "
+		    "CredentialsFile= and the clock";
+	case GRPC_RESOURCE_EXHAUSTED:
+		return "a quota of the project is used up";
+	case GRPC_FAILED_PRECONDITION:
+		return "its state does not allow it (a detached subscription, "
+		    "a push subscription, a topic without a schema's message)";
+	default:
+		return NULL;
+	}
+}
+
+void
+pubsub_error(struct pubsub_queue *pq, const char *what,
+    const struct grpc_status *status, const struct error *err,
+    struct error *ret)
+{
+	const char *name = method(what), *do_this;
+	bool publish = strcmp(name, "Publish") == 0;
+	char said[120];
+
+	if (err == NULL) {		/* a stream that ended with OK */
+		error_set(ret, ERROR_TRANSIENT, "stream_ended", "the service "
+		    "has ended the stream");
+		return;
+	}
+	if (!status->from_server) {
+		*ret = *err;		/* the connection: it says it all */
+		return;
+	}
+	do_this = advice(status->code, name);
+	error_quote(slice_of(status->message), said, sizeof(said));
+	error_set(ret, err->class, err->code, "%s%s%s: %s%s%s", name,
+	    publish ? "" : " of ", publish ? "" : pq->subscription != NULL ?
+	    pq->subscription : "the subscription",
+	    do_this != NULL ? do_this : said, do_this != NULL && *said != '\0' ?
+	    "; it says: " : "", do_this != NULL ? said : "");
+}
