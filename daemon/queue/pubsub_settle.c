@@ -390,7 +390,8 @@ pubsub_op_failed(struct pubsub_op *op, const struct error *err, bool final)
 	} else if (final || now >= op->until_us) {
 		op_lost(op, err);
 	} else {
-		log_refused(pq, err);
+		if (op->kind != OP_BURY)	/* it says it itself */
+			log_refused(pq, err);
 		op_again(op, pause_of(op, now));
 	}
 }

@@ -186,6 +186,11 @@ open_missing(struct pubsub_queue *pq, const struct sums *sum)
 		return;
 	missing = pq->nstreams - sum->on;
 	each = MAX(total / pq->nstreams, 1u);
+	/* Beside others there may be no room: then all of them begin anew. */
+	if (sum->on != 0 && sum->window + each * missing > most(pq)) {
+		pubsub_streams_end(pq);
+		return;
+	}
 	pq->last_window = total;
 	for (unsigned i = 0; i < PUBSUB_STREAMS_MAX && missing != 0; i++) {
 		if (pq->stream[i].state != STREAM_IDLE)
