@@ -5,7 +5,7 @@ Bare: a minimal C client that reads and acknowledges from the same server in
 the same batches, without any worker.  Beside it bot-operator with a no-op
 Module= handler, and for Redis also with a no-op Python Exec= handler.
 
-    bench.py [redis] [rabbitmq] [sqs] [idle] [hung]      all of them without a name
+    bench.py [redis] [rabbitmq] [sqs] [pubsub] [idle] [hung]      all of them without a name
 """
 import os
 import re
@@ -244,6 +244,78 @@ def sqs_throughput():
         r.close(False)
 
 
+# One worker, as with RabbitMQ: the emulator needs a core of its own.
+PUBSUB_MESSAGES = int(os.environ.get("BENCH_PUBSUB_MESSAGES", "100000"))
+PUBSUB_OUTSTANDING = 1000
+PUBSUB_CONFIG = """
+[Operator]
+Status=127.0.0.1:0
+Control={dir}/%(name)s.sock
+[Pool work]
+Module={build}/tests/bench/noop_module.so
+Workers=1-1
+[Queue jobs]
+Type=pubsub
+Project=%(project)s
+Subscription=%(name)s
+MaxOutstanding=%(outstanding)d
+Pool=work
+"""
+
+
+def pubsub_calls(p, method):
+    before = p.calls(method)
+    return lambda: PUBSUB_MESSAGES / max(p.calls(method) - before, 1)
+
+
+def pubsub_bare(p, name):
+    """Messages a second, CPU us and ids in an acknowledgement; and the part of
+    a core that the server took."""
+    p.create(name)
+    p.fill(name, PUBSUB_MESSAGES, BODY)
+    server = cpu_of(p.pid)
+    out = subprocess.run([os.path.join(rig.BUILD, "tests/bench/bare_pubsub"), str(p.port), p.subscription(name),
+                          str(PUBSUB_OUTSTANDING), str(PUBSUB_MESSAGES)], check=True,
+                         stdout=subprocess.PIPE).stdout.split()
+    n, seconds, cpu, calls = int(out[0]), float(out[1]), float(out[2]), int(out[3])
+    server = (cpu_of(p.pid) - server) / seconds
+    p.delete_subscription(name)
+    return (n / seconds, cpu * 1e6 / n, n / calls), server
+
+
+def pubsub_ours(r, p, name):
+    p.create(name)
+    p.fill(name, PUBSUB_MESSAGES, BODY)
+    ids = pubsub_calls(p, "Acknowledge")
+    server, start = cpu_of(p.pid), time.monotonic()
+    rate, cpu, _ = measure(r, PUBSUB_CONFIG % {
+        "name": name, "project": p.project, "outstanding": PUBSUB_OUTSTANDING}, PUBSUB_MESSAGES, name,
+        env={"PUBSUB_EMULATOR_HOST": p.host})
+    server = (cpu_of(p.pid) - server) / (time.monotonic() - start)
+    p.delete_subscription(name)
+    return (rate, cpu, ids()), server
+
+
+def pubsub_throughput():
+    r = rig.Rig("bench")
+    try:
+        p = r.pubsub()
+        # The server's code is compiled while it runs.
+        pubsub_bare(p, "warm")
+        bare_, ours_ = [], []
+        for i in range(ROUNDS):
+            bare_.append(pubsub_bare(p, "bare%d" % i))
+            ours_.append(pubsub_ours(r, p, "ours%d" % i))
+        print("Pub/Sub (emulator in Node, one thread), %d-byte bodies, %d outstanding, 1 worker, %d messages, median of "
+              "%d rounds" % (BODY, PUBSUB_OUTSTANDING, PUBSUB_MESSAGES, ROUNDS))
+        table([("(a) bare nghttp2 client, no worker", median([x for x, _ in bare_])),
+               ("(b) bot-operator, no-op Module=", median([x for x, _ in ours_]))], "messages/ack")
+        print("the emulator took %.0f %% of a core for (a), %.0f %% for (b)" % tuple(
+            100 * statistics.median(s for _, s in x) for x in (bare_, ours_)))
+    finally:
+        r.close(False)
+
+
 def table(rows, last):
     print("%-42s %8s %12s %14s %14s" % ("", "ratio", "messages/s", "CPU us/message", last))
     for name, (rate, cpu, batch) in rows:
@@ -310,7 +382,7 @@ def hung_peer():
 
 
 PARTS = {"redis": redis_throughput, "rabbitmq": rabbitmq_throughput, "sqs": sqs_throughput,
-         "idle": idle_and_start, "hung": hung_peer}
+         "pubsub": pubsub_throughput, "idle": idle_and_start, "hung": hung_peer}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

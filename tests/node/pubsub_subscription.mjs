@@ -13,7 +13,7 @@ import { Deque, Wheel } from "./pubsub_queue.mjs";
 import { ackPrefix } from "./pubsub_wire.mjs";
 
 const WAITING = 1, LEASED = 2, DELAYED = 3, GONE = 4;
-const BATCH = 1000;			/* messages of one response */
+const BATCH = 100;			/* messages of one response, as Google's emulator */
 const BATCH_BYTES = 1 << 20;
 const HISTORY = 20000;			/* messages whose deliveries are remembered */
 
