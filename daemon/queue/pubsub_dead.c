@@ -21,8 +21,9 @@
 #define PUBLISH_PATH	"/google.pubsub.v1.Publisher/Publish"
 #define HOLD_SECONDS	120u
 #define PAGE_MAX	100u
-/* An empty pull waits at the service for what may come. */
-#define PULL_US		(3 * USEC_PER_SEC)
+/* An empty pull waits at the service for what may come: that is the end. */
+#define FIRST_PULL_US	(3 * USEC_PER_SEC)
+#define NEXT_PULL_US	USEC_PER_SEC
 
 /* One that the walk has seen. */
 struct seen {
@@ -374,7 +375,8 @@ pubsub_dead_next(struct queue *q, struct dead_walk *walk)
 		return;
 	}
 	pubsub_pack_pull(&w->call.body, w->pq->dead_from, PAGE_MAX);
-	ask(w, PULL_PATH, page_came, PULL_US);
+	ask(w, PULL_PATH, page_came, w->seen.count == 0 ? FIRST_PULL_US :
+	    NEXT_PULL_US);
 }
 
 static void
