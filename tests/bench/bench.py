@@ -259,6 +259,7 @@ Type=pubsub
 Project=%(project)s
 Subscription=%(name)s
 MaxOutstanding=%(outstanding)d
+DeadLetter=dead
 Pool=work
 """
 
