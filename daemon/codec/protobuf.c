@@ -46,6 +46,64 @@ protobuf_unpack(const ProtobufCMessageDescriptor *d, struct slice wire,
 	return m;
 }
 
+static bool
+varint(struct slice *in, uint64_t *ret)
+{
+	*ret = 0;
+	for (unsigned shift = 0; shift < 64 && in->n != 0; shift += 7) {
+		unsigned char c = (unsigned char)*in->p;
+
+		*ret |= (uint64_t)(c & 0x7f) << shift;
+		in->p++;
+		in->n--;
+		if (c < 0x80)
+			return true;
+	}
+	return false;
+}
+
+static bool
+skip(struct slice *in, uint64_t n)
+{
+	if (n > in->n)
+		return false;
+	in->p += n;
+	in->n -= (size_t)n;
+	return true;
+}
+
+int
+protobuf_field(struct slice *in, struct slice *ret)
+{
+	uint64_t tag, n;
+	bool ok;
+
+	*ret = (struct slice){ NULL, 0 };
+	if (in->n == 0)
+		return 0;
+	if (!varint(in, &tag) || tag >> 3 == 0 || tag >> 3 > INT32_MAX >> 3)
+		return -EPROTO;
+	switch (tag & 7) {
+	case 0:
+		ok = varint(in, &n);
+		break;
+	case 1:
+		ok = skip(in, 8);
+		break;
+	case 2:
+		ok = varint(in, &n);
+		*ret = (struct slice){ in->p, (size_t)n };
+		ok = ok && skip(in, n);
+		break;
+	case 5:
+		ok = skip(in, 4);
+		break;
+	default:		/* groups are of the past */
+		ok = false;
+	}
+	return ok ? (int)(tag >> 3) : -EPROTO;
+}
+
 void
 protobuf_pack(struct buffer *b, const ProtobufCMessage *m)
 {

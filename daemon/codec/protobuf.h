@@ -32,6 +32,14 @@ ProtobufCMessage *protobuf_unpack(const ProtobufCMessageDescriptor *,
 #define PROTOBUF_UNPACK(type, name, wire, chunk, err) \
 	((type *)(void *)protobuf_unpack(&name##__descriptor, wire, chunk, err))
 
+/*
+ * The next field of a message that is not to be unpacked as a whole: returns
+ * its number and moves *in behind it; 0 at the end, -EPROTO for what is no
+ * field.  *ret: the bytes of a length-delimited one, else p is NULL.  (The
+ * encoding page of protobuf.dev, "Message structure".)
+ */
+int	protobuf_field(struct slice *in, struct slice *ret);
+
 /* Appends the packed message. Pass &m->base. */
 void	protobuf_pack(struct buffer *, const ProtobufCMessage *);
 

@@ -13,6 +13,7 @@
 /* Sooner than this before it is due, a retry may as well be run. */
 #define EARLY_US	(2 * USEC_PER_SEC)
 #define DUPLICATE_AGAIN_SECONDS	10u
+#define CHUNK_BYTES	((size_t)64 * KIB)
 
 /* ---- attributes ---- */
 
@@ -181,38 +182,75 @@ deliver(struct pubsub_stream *s, struct chunk *chunk,
 }
 
 static void
-heed_properties(struct pubsub_queue *pq,
-    const Google__Pubsub__V1__StreamingPullResponse__SubscriptionProperties *p)
+heed_properties(struct pubsub_queue *pq, struct slice wire)
 {
-	if (p == NULL)
-		return;
-	if (pq->facts.exactly_once != (bool)p->exactly_once_delivery_enabled ||
-	    pq->facts.ordered != (bool)p->message_ordering_enabled)
+	Google__Pubsub__V1__StreamingPullResponse__SubscriptionProperties *p;
+	struct chunk *chunk = chunk_new();
+	struct error ignored;
+
+	p = PROTOBUF_UNPACK(
+	    Google__Pubsub__V1__StreamingPullResponse__SubscriptionProperties,
+	    google__pubsub__v1__streaming_pull_response__subscription_properties,
+	    wire, chunk, &ignored);
+	if (p != NULL && (pq->facts.exactly_once !=
+	    (bool)p->exactly_once_delivery_enabled || pq->facts.ordered !=
+	    (bool)p->message_ordering_enabled)) {
 		log_notice(LOG_QUEUE(pq->queue->name), "the subscription has "
 		    "exactly-once delivery %s and message ordering %s",
 		    p->exactly_once_delivery_enabled ? "on" : "off",
 		    p->message_ordering_enabled ? "on" : "off");
-	pq->facts.exactly_once = p->exactly_once_delivery_enabled;
-	pq->facts.ordered = p->message_ordering_enabled;
+		pq->facts.exactly_once = p->exactly_once_delivery_enabled;
+		pq->facts.ordered = p->message_ordering_enabled;
+	}
+	chunk_unref(chunk);
+}
+
+/* Field numbers of StreamingPullResponse, see codec/pubsub.proto. */
+#define RECEIVED_MESSAGES	1
+#define SUBSCRIPTION_PROPERTIES	4
+
+/* True when all of it is fields. */
+static bool
+each_field(struct pubsub_queue *pq, struct slice wire, int want,
+    struct pubsub_stream *s, struct error *err)
+{
+	Google__Pubsub__V1__ReceivedMessage *rm;
+	struct chunk *chunk = chunk_new();
+	uint64_t now = clock_monotonic_us();
+	struct slice field;
+	int number;
+
+	while ((number = protobuf_field(&wire, &field)) > 0) {
+		if (number != want || field.p == NULL)
+			continue;
+		if (number == SUBSCRIPTION_PROPERTIES) {
+			heed_properties(pq, field);
+			continue;
+		}
+		/* One that is held long must not hold all the others' memory. */
+		if (chunk_bytes(chunk) > CHUNK_BYTES) {
+			chunk_unref(chunk);
+			chunk = chunk_new();
+		}
+		rm = PROTOBUF_UNPACK(Google__Pubsub__V1__ReceivedMessage,
+		    google__pubsub__v1__received_message, field, chunk, err);
+		if (rm != NULL)
+			deliver(s, chunk, rm, now, err);
+	}
+	chunk_unref(chunk);
+	return number == 0;
 }
 
 int
 pubsub_response(struct pubsub_queue *pq, struct pubsub_stream *s,
     struct slice wire, struct error *err)
 {
-	Google__Pubsub__V1__StreamingPullResponse *response;
-	struct chunk *chunk = chunk_new();
-	uint64_t now = clock_monotonic_us();
-
 	error_clear(err);
-	response = PROTOBUF_UNPACK(Google__Pubsub__V1__StreamingPullResponse,
-	    google__pubsub__v1__streaming_pull_response, wire, chunk, err);
-	if (response != NULL) {
-		heed_properties(pq, response->subscription_properties);
-		for (size_t i = 0; i < response->n_received_messages; i++)
-			deliver(s, chunk, response->received_messages[i], now,
-			    err);
-	}
-	chunk_unref(chunk);
+	/* The properties say how the messages are to be taken, and come after
+	   them. */
+	if (!each_field(pq, wire, SUBSCRIPTION_PROPERTIES, s, err) ||
+	    !each_field(pq, wire, RECEIVED_MESSAGES, s, err))
+		error_set(err, ERROR_PROTOCOL, "malformed_message",
+		    "%zu bytes are no StreamingPullResponse", wire.n);
 	return error_is_set(err) ? -EPROTO : 0;
 }

@@ -183,6 +183,40 @@ test_content_type(void **state)
 /* ---- protobuf ---- */
 
 static void
+test_fields(void **state)
+{
+	struct slice in = SLICE("\x0a\x03" "abc" "\x10\x96\x01" "\x1a\x00"
+	    "\x21" "12345678" "\x2d" "1234" "\x82\x01\x01" "x"), field;
+	static const struct slice bad[] = {
+		{ "\x0a\x05" "abc", 5 },	/* cut off */
+		{ "\x0a", 1 },
+		{ "\x08\xff", 2 },
+		{ "\x00\x01", 2 },		/* number 0 */
+		{ "\x0b", 1 },			/* a group */
+		{ "\x09" "1234567", 8 },
+		{ "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11 },
+	};
+
+	(void)state;
+	assert_int_equal(protobuf_field(&in, &field), 1);
+	assert_true(slice_is(field, "abc"));
+	assert_int_equal(protobuf_field(&in, &field), 2);
+	assert_null(field.p);
+	assert_int_equal(protobuf_field(&in, &field), 3);
+	assert_non_null(field.p);
+	assert_int_equal(field.n, 0);
+	assert_int_equal(protobuf_field(&in, &field), 4);
+	assert_int_equal(protobuf_field(&in, &field), 5);
+	assert_int_equal(protobuf_field(&in, &field), 16);
+	assert_true(slice_is(field, "x"));
+	assert_int_equal(protobuf_field(&in, &field), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		in = bad[i];
+		assert_int_equal(protobuf_field(&in, &field), -EPROTO);
+	}
+}
+
+static void
 test_pack_and_unpack(void **state)
 {
 	Google__Pubsub__V1__Attribute attribute =
@@ -335,6 +369,7 @@ main(void)
 		cmocka_unit_test(test_bin_decoding),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_content_type),
+		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_pack_and_unpack),
 		cmocka_unit_test(test_wire_of_pubsub),
 		cmocka_unit_test(test_empty_and_malformed),
