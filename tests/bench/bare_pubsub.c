@@ -5,9 +5,10 @@
  *
  *	bare_pubsub PORT SUBSCRIPTION OUTSTANDING MESSAGES
  *
- * Plaintext HTTP/2 to 127.0.0.1, as of an emulator.  A call goes out when a
- * batch is full, or all that the socket had is read.  Prints messages, seconds,
- * its own CPU seconds and the number of those calls.
+ * Plaintext HTTP/2 to 127.0.0.1, as of an emulator.  A call goes out for half
+ * of what may be outstanding, so that the server has the other half to send
+ * meanwhile; or for fewer, when nothing came for a millisecond.  Prints
+ * messages, seconds, its own CPU seconds and the number of those calls.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -28,12 +29,14 @@
 
 #include "codec/pubsub.pb-c.h"
 
-#define BATCH		1000
+#define BATCH_MAX	1000
 #define ACK_ID_MAX	256
 #define PREFIX		5	/* of a gRPC message: compressed, length */
 #define READ_MAX	(256u << 10)
 #define WINDOW		(16 << 20)
 #define LEASE_SECONDS	60
+#define PAUSE_MS	1
+#define PATIENCE_MS	20000
 
 /* A body that is being sent, or received. */
 struct body {
@@ -48,13 +51,13 @@ static int fd;
 static char *subscription;
 static unsigned long done, calls;
 static int32_t pull_id;
-static struct body pull_in;
+static struct body *pull_out, pull_in;
 static bool failed;
 
 /* Ids that are not yet in a call. */
-static uint8_t ids[BATCH * ACK_ID_MAX];
-static ProtobufCBinaryData waiting[BATCH];
-static size_t n_waiting, ids_used;
+static uint8_t ids[BATCH_MAX * ACK_ID_MAX];
+static ProtobufCBinaryData waiting[BATCH_MAX];
+static size_t batch, n_waiting, ids_used;
 
 static double
 now(void)
@@ -153,8 +156,8 @@ start_pull(long outstanding)
 	r.stream_ack_deadline_seconds = LEASE_SECONDS;
 	r.client_id = (char *)"bare";
 	r.max_outstanding_messages = outstanding;
-	pull_id = call("/google.pubsub.v1.Subscriber/StreamingPull",
-	    frame(&r.base, true));
+	pull_out = frame(&r.base, true);
+	pull_id = call("/google.pubsub.v1.Subscriber/StreamingPull", pull_out);
 }
 
 static void
@@ -193,7 +196,7 @@ received(const uint8_t *bytes, size_t n)
 		waiting[n_waiting].data = ids + ids_used;
 		waiting[n_waiting++].len = id.len;
 		ids_used += id.len;
-		if (n_waiting == BATCH)
+		if (n_waiting == batch)
 			acknowledge();
 	}
 	google__pubsub__v1__streaming_pull_response__free_unpacked(r, NULL);
@@ -253,8 +256,12 @@ on_close(nghttp2_session *s, int32_t id, uint32_t error, void *arg)
 	struct body *b = nghttp2_session_get_stream_user_data(s, id);
 
 	(void)arg;
-	if (id == pull_id || error != 0)
+	if (error != 0)
 		failed = true;
+	if (id == pull_id) {		/* main frees that */
+		failed = true;
+		return 0;
+	}
 	done += b->ids;
 	free(b->bytes);
 	free(b);
@@ -315,19 +322,16 @@ send_all(void)
 		die("cannot send");
 }
 
-/* Waits when wait is set; false: nothing was there. */
+/* false: nothing came in that time. */
 static bool
-read_some(bool wait)
+read_some(int timeout_ms)
 {
 	static uint8_t bytes[READ_MAX];
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	ssize_t n;
 
-	if (poll(&p, 1, wait ? 20000 : 0) == 0) {
-		if (wait)
-			die("nothing comes");
+	if (poll(&p, 1, timeout_ms) == 0)
 		return false;
-	}
 	n = read(fd, bytes, sizeof(bytes));
 	if (n <= 0)
 		die("the connection ended early");
@@ -339,7 +343,7 @@ read_some(bool wait)
 int
 main(int argc, char **argv)
 {
-	unsigned long want;
+	unsigned long want, outstanding;
 	double begin;
 
 	if (argc != 5) {
@@ -348,23 +352,28 @@ main(int argc, char **argv)
 		return 2;
 	}
 	subscription = argv[2];
+	outstanding = strtoul(argv[3], NULL, 10);
 	want = strtoul(argv[4], NULL, 10);
+	batch = outstanding / 2;
+	if (batch == 0 || batch > BATCH_MAX)
+		batch = batch == 0 ? 1 : BATCH_MAX;
 	start((uint16_t)atoi(argv[1]));
 	begin = now();
-	start_pull(atol(argv[3]));
+	start_pull((long)outstanding);
 	while (done < want) {
 		send_all();
-		if (!read_some(false)) {
-			if (n_waiting > 0)
-				acknowledge();
-			else
-				read_some(true);
+		if (!read_some(n_waiting > 0 ? PAUSE_MS : PATIENCE_MS)) {
+			if (n_waiting == 0)
+				die("nothing comes");
+			acknowledge();
 		}
 		if (failed)
 			die("a call failed");
 	}
 	printf("%lu %.6f %.6f %lu\n", done, now() - begin, cpu(), calls);
 	free(pull_in.bytes);
+	free(pull_out->bytes);
+	free(pull_out);
 	nghttp2_session_del(session);
 	close(fd);
 	return 0;

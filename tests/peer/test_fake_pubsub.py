@@ -3,6 +3,7 @@ What Google's emulator knows as well is asked from both.
 """
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -363,6 +364,15 @@ def test_faults(r):
     assert len([x for x in c.said() if x.get("raw") == "getSubscription"]) == 3
     p.require_authorization("Bearer good")
     assert c.raw("acknowledge", subscription=p.subscription("faults"), ackIds=["x"])["error"] == 16
+
+
+def test_tls(r):
+    p = r.pubsub(tls=True)
+    context = p.certificate.client_context()
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", p.port), rig.DEADLINE) as s:
+        with context.wrap_socket(s, server_hostname="localhost") as t:
+            assert t.selected_alpn_protocol() == "h2" and p.endpoint == "https://localhost:%d" % p.port
 
 
 def test_pause_and_backlog():
