@@ -81,7 +81,7 @@ explain(const struct google_monitoring *m, const struct http_response *r,
 	if (r->status == 403 && strcmp(name, "SERVICE_DISABLED") == 0) {
 		error_set(ret, ERROR_AUTH, name, "the Cloud Monitoring API is "
 		    "switched off in project %s (gcloud services enable "
-		    "monitoring.googleapis.com): the backlog is not known",
+		    "monitoring.googleapis.com)",
 		    p->project);
 		return;
 	}

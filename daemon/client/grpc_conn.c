@@ -133,6 +133,7 @@ on_timer(struct timer *t)
 	if (!c->ready) {
 		error_set(&err, ERROR_TRANSIENT, "connect_timeout",
 		    "no HTTP/2 connection to %s in time (%s)", peer(c),
+		    c->stream.state == STREAM_UP ? "it says nothing" :
 		    stream_state_name(c->stream.state));
 		grpc_conn_end(c, &err);
 		return;

@@ -23,7 +23,7 @@ static void
 up(struct pubsub_queue *pq)
 {
 	pq->state = PUBSUB_UP;
-	pq->doubted = false;
+	pq->doubted = pq->reported = false;
 	timer_cancel(pq->loop, &pq->prove_timer);
 	timer_arm(pq->loop, &pq->rate_timer, USEC_PER_SEC);
 	queue_up(pq->queue);
@@ -81,6 +81,25 @@ quiet(struct pubsub_queue *pq)
 	timer_cancel(pq->loop, &pq->window_timer);
 }
 
+/* Once an outage: what each place of the search had. */
+static void
+report_credentials(struct pubsub_queue *pq)
+{
+	const char *line = pq->token != NULL ? google_token_report(pq->token) :
+	    "";
+
+	if (pq->reported)
+		return;
+	pq->reported = true;
+	while (*line != '\0') {
+		size_t n = strcspn(line, "\n");
+
+		log_notice(LOG_QUEUE(pq->queue->name), "credentials: %.*s",
+		    (int)n, line);
+		line += n + (line[n] != '\0');
+	}
+}
+
 /* Acknowledgement ids do not die with a connection: settlements go on by
    themselves. */
 static void
@@ -104,6 +123,8 @@ fail_task_run(struct task *t)
 	timer_arm(pq->loop, &pq->reconnect_timer,
 	    queue_reconnect_delay_us(pq->failures));
 	queue_down(pq->queue, &err);
+	if (strcmp(err.code, "google_credentials") == 0)
+		report_credentials(pq);
 }
 
 /* ---- operations ---- */
@@ -261,6 +282,8 @@ pubsub_fini(struct queue *q)
 	BUG_ON(!list_empty(&pq->calls));
 	grpc_channel_free(pq->channel);
 	google_token_unref(pq->token);
+	secret_free(pq->sent_token[0]);
+	secret_free(pq->sent_token[1]);
 	pubsub_keys_done(pq);
 	free(pq);
 	q->impl = NULL;

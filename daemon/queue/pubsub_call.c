@@ -60,6 +60,14 @@ pubsub_add_metadata(struct pubsub_queue *pq, struct grpc_metadata *metadata,
 	if (bearer == NULL)
 		return;
 	*ret_generation = bearer->generation;
+	if (bearer->generation != pq->sent_generation) {
+		struct slice token = secret_bytes(bearer->token);
+
+		secret_free(pq->sent_token[1]);
+		pq->sent_token[1] = pq->sent_token[0];
+		pq->sent_token[0] = secret_new(token.p, token.n);
+		pq->sent_generation = bearer->generation;
+	}
 	buffer_add_str(&value, "Bearer ");
 	buffer_add_slice(&value, secret_bytes(bearer->token));
 	grpc_metadata_add(metadata, "authorization", buffer_slice(&value));

@@ -23,7 +23,7 @@
 #define PAGE_MAX	100u
 /* An empty pull waits at the service for what may come: that is the end. */
 #define FIRST_PULL_US	(3 * USEC_PER_SEC)
-#define NEXT_PULL_US	USEC_PER_SEC
+#define NEXT_PULL_US	(2 * USEC_PER_SEC)
 
 /* One that the walk has seen. */
 struct seen {

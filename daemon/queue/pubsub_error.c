@@ -6,6 +6,8 @@
 #include "base/alloc.h"
 #include "queue/pubsub_impl.h"
 
+#define HIDE_BY	((size_t)16)	/* a token is known by its first bytes */
+
 bool
 pubsub_retryable(unsigned code)
 {
@@ -60,6 +62,20 @@ advice(unsigned code, const char *what)
 	}
 }
 
+/* What a server says may repeat what it was sent, and be cut in the middle. */
+static void
+hide(char *text, const struct secret *token)
+{
+	struct slice s = token != NULL ? secret_bytes(token) :
+	    (struct slice){ NULL, 0 };
+	char *p = text;
+
+	s.n = MIN(s.n, HIDE_BY);
+	while (s.n != 0 && (p = memmem(p, strlen(p), s.p, s.n)) != NULL)
+		while (*p > ' ' && *p != '"' && *p != '\'' && *p != ',')
+			*p++ = '*';
+}
+
 void
 pubsub_error(struct pubsub_queue *pq, const char *what,
     const struct grpc_status *status, const struct error *err,
@@ -67,7 +83,7 @@ pubsub_error(struct pubsub_queue *pq, const char *what,
 {
 	const char *name = method(what), *do_this;
 	bool publish = strcmp(name, "Publish") == 0;
-	char said[120];
+	char said[120], message[sizeof(status->message)];
 
 	if (err == NULL) {		/* a stream that ended with OK */
 		error_set(ret, ERROR_TRANSIENT, "stream_ended", "the service "
@@ -79,7 +95,10 @@ pubsub_error(struct pubsub_queue *pq, const char *what,
 		return;
 	}
 	do_this = advice(status->code, name);
-	error_quote(slice_of(status->message), said, sizeof(said));
+	memcpy(message, status->message, sizeof(message));
+	for (size_t i = 0; i < ARRAY_SIZE(pq->sent_token); i++)
+		hide(message, pq->sent_token[i]);
+	error_quote(slice_of(message), said, sizeof(said));
 	error_set(ret, err->class, err->code, "%s%s%s: %s%s%s", name,
 	    publish ? "" : " of ", publish ? "" : pq->subscription != NULL ?
 	    pq->subscription : "the subscription",

@@ -231,8 +231,8 @@ struct pubsub_stream {
 	uint64_t since_us, last_us;	/* opened, last message */
 	uint64_t bytes;			/* received, for the rate */
 	uint64_t generation;		/* of the token */
-	bool good;			/* has shown life */
-	struct timer alive_timer, end_timer;
+	bool good;			/* it has brought messages, or stood */
+	struct timer good_timer, alive_timer, end_timer;
 };
 
 void	pubsub_streams_init(struct pubsub_queue *);
@@ -270,6 +270,8 @@ bool	pubsub_settled_all(const struct pubsub_queue *);
 /* Whatever is not done by now is answered with the error. */
 void	pubsub_give_up(struct pubsub_queue *, const struct error *);
 void	pubsub_op_wait(struct pubsub_op *);	/* to be sent */
+/* No stream is open: what waited for that is given back. */
+void	pubsub_streams_closed(struct pubsub_queue *);
 void	pubsub_op_succeeded(struct pubsub_op *);
 void	pubsub_op_failed(struct pubsub_op *, const struct error *, bool final);
 /* Is there still something for it to do? Renewals may come too late. */
@@ -378,6 +380,8 @@ struct pubsub_queue {
 	struct google_token *token;	/* NULL: none is needed */
 	char *project, *subscription, *topic, *dead_topic, *dead_from;
 	char client_id[40];
+	struct secret *sent_token[2];	/* the last two, to be kept out of texts */
+	uint64_t sent_generation;
 	struct pubsub_facts facts;
 
 	struct list calls;		/* open ones */
@@ -389,6 +393,7 @@ struct pubsub_queue {
 	uint64_t up_since_us;
 	bool doubted;			/* the last stream was no good */
 	bool explained, denied;		/* logged once */
+	bool reported;			/* where credentials were looked for */
 	struct timer reconnect_timer, prove_timer;
 	struct task fail_task;
 	struct error failure;		/* set: fail_task is on its way */
@@ -415,6 +420,7 @@ struct pubsub_queue {
 	struct list buries, burying;	/* to be sent; at the service */
 	struct list paused;		/* failed, to be tried again */
 	struct list held_back;		/* behind an open renewal */
+	struct list stopping_back;	/* given back when no stream is open */
 	struct list batches;
 	unsigned nacks, ndeadlines;
 	unsigned nsettling;		/* ops that settle, wherever they are */

@@ -48,6 +48,22 @@ op_end(struct pubsub_op *op)
 		pubsub_stop_check(pq);
 }
 
+static bool
+leaving(const struct pubsub_queue *pq)
+{
+	return (pq->stopping || pq->queue->paused != 0) &&
+	    pubsub_streams_open(pq) != 0;
+}
+
+void
+pubsub_streams_closed(struct pubsub_queue *pq)
+{
+	struct list *l;
+
+	while ((l = list_pop_front(&pq->stopping_back)) != NULL)
+		pubsub_op_wait(list_entry(l, struct pubsub_op, link));
+}
+
 void
 pubsub_op_wait(struct pubsub_op *op)
 {
@@ -65,6 +81,12 @@ pubsub_op_wait(struct pubsub_op *op)
 		if (r->renew.kind != OP_NONE && r->renew.asked_us != 0) {
 			r->waits = op;
 			list_push_back(&pq->held_back, &op->link);
+			return;
+		}
+		/* On an open stream it would come again at once. */
+		if (op->seconds == 0 && leaving(pq)) {
+			list_push_back(&pq->stopping_back, &op->link);
+			pubsub_wake(pq);
 			return;
 		}
 		/* fall through */
@@ -486,7 +508,8 @@ void
 pubsub_give_up(struct pubsub_queue *pq, const struct error *err)
 {
 	struct list *lists[] = { &pq->acks, &pq->deadlines, &pq->buries,
-	    &pq->burying, &pq->paused, &pq->held_back };
+	    &pq->burying, &pq->paused, &pq->held_back,
+	    &pq->stopping_back };
 	LIST_HEAD(open);
 
 	pubsub_batches_cancel(pq, &open);
@@ -508,6 +531,7 @@ pubsub_settle_init(struct pubsub_queue *pq)
 	list_init(&pq->burying);
 	list_init(&pq->paused);
 	list_init(&pq->held_back);
+	list_init(&pq->stopping_back);
 	list_init(&pq->batches);
 	task_init(&pq->batch_task, LOOP_BATCH, "pubsub batch", batch_task_run,
 	    pq);

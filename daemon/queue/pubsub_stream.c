@@ -12,7 +12,7 @@
 #define ALIVE_US	(30 * USEC_PER_SEC)
 /* After a half close the service ends the stream; it may take its time. */
 #define END_US		USEC_PER_SEC
-/* A stream that lived so long was no failure to connect. */
+/* A stream whose connection has stood for so long was no failure. */
 #define GOOD_US		USEC_PER_SEC
 
 /* ---- what is out on it ---- */
@@ -83,7 +83,6 @@ on_message(struct grpc_call *g, struct slice message)
 	struct pubsub_queue *pq = s->pq;
 	struct error err;
 
-	s->good = true;
 	s->bytes += message.n;
 	s->last_us = loop_now_us(pq->loop);
 	answers(s);
@@ -95,9 +94,26 @@ on_message(struct grpc_call *g, struct slice message)
 static void
 ended(struct pubsub_stream *s)
 {
-	timer_cancel(s->pq->loop, &s->alive_timer);
-	timer_cancel(s->pq->loop, &s->end_timer);
+	struct pubsub_queue *pq = s->pq;
+
+	timer_cancel(pq->loop, &s->good_timer);
+	timer_cancel(pq->loop, &s->alive_timer);
+	timer_cancel(pq->loop, &s->end_timer);
 	s->state = STREAM_IDLE;
+	if (pubsub_streams_open(pq) == 0)
+		pubsub_streams_closed(pq);
+}
+
+static void
+good_timer_fired(struct timer *t)
+{
+	struct pubsub_stream *s = t->owner;
+	struct grpc_channel_stats stats;
+
+	grpc_channel_get_stats(s->pq->channel, &stats);
+	s->good = s->good || stats.connected;
+	if (!s->good)
+		timer_arm(s->pq->loop, t, GOOD_US);
 }
 
 /* The token may have been taken back before its time. */
@@ -132,8 +148,9 @@ on_done(struct grpc_call *g, const struct grpc_status *status,
 	if (ours || correct(s, status->code))
 		return;
 	pubsub_error(pq, STREAM_PATH, status, err, &e);
-	if (pubsub_retryable(status->code) && (s->good ||
-	    clock_monotonic_us() - s->since_us >= GOOD_US)) {
+	/* A PING that was not answered is an outage, whatever came before. */
+	if (pubsub_retryable(status->code) && s->good &&
+	    strcmp(e.code, "keepalive_timeout") != 0) {
 		log_debug(LOG_QUEUE(pq->queue->name), "a stream has ended, and "
 		    "is opened again: %s (%s)", e.text, e.code);
 		return;
@@ -169,6 +186,7 @@ pubsub_stream_open(struct pubsub_stream *s, unsigned window)
 	pubsub_pack_open(&b, pq, window, s->deadline);
 	grpc_call_start(pq->channel, &s->grpc);
 	grpc_call_send(&s->grpc, buffer_slice(&b), false);
+	timer_arm(pq->loop, &s->good_timer, GOOD_US);
 	timer_arm(pq->loop, &s->alive_timer, ALIVE_US);
 }
 
@@ -250,6 +268,7 @@ pubsub_streams_init(struct pubsub_queue *pq)
 		struct pubsub_stream *s = &pq->stream[i];
 
 		s->pq = pq;
+		timer_init(&s->good_timer, "pubsub good", good_timer_fired, s);
 		timer_init(&s->alive_timer, "pubsub alive", alive_timer_fired,
 		    s);
 		timer_init(&s->end_timer, "pubsub end", end_timer_fired, s);

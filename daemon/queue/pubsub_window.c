@@ -146,7 +146,8 @@ is_idle(struct pubsub_queue *pq, const struct sums *sum)
 {
 	bool idle = pq->credit == 0 && sum->free != 0;
 
-	if (idle && pq->queue->paused != 0)
+	/* What is given back comes again on an open stream. */
+	if (pq->credit == 0 && pq->queue->paused != 0)
 		return true;
 	return lasted(pq, idle, &pq->idle_since_us, IDLE_AFTER_US);
 }
