@@ -242,8 +242,8 @@ void	pubsub_stream_end(struct pubsub_stream *);	/* in order */
 void	pubsub_streams_end(struct pubsub_queue *);
 void	pubsub_streams_cancel(struct pubsub_queue *);
 unsigned pubsub_streams_open(const struct pubsub_queue *);
-/* It answers: it is no longer in doubt. */
-void	pubsub_stream_alive(struct pubsub_stream *);
+/* It has brought a message, or its connection stands for a while. */
+void	pubsub_stream_good(struct pubsub_stream *);
 /* What is out on a stream: n more or less, delayed ones count as well.  No-ops
    when it is not that stream any more. */
 void	pubsub_out(struct pubsub_queue *, struct pubsub_place, int n);
@@ -404,6 +404,7 @@ struct pubsub_queue {
 	unsigned last_window;		/* for a stream that proves */
 	struct pubsub_stream stream[PUBSUB_STREAMS_MAX];
 	bool stream_corrected;		/* a new token was asked for */
+	bool stream_failed;		/* the last one, before it was good */
 	struct google_waiter stream_waiter;
 	struct task window_task;
 	struct timer window_timer, rate_timer;

@@ -156,7 +156,7 @@ deliver(struct pubsub_stream *s, struct chunk *chunk,
 		    "came without its id or without an acknowledgement id");
 		return;
 	}
-	s->good = true;
+	pubsub_stream_good(s);
 	r = pubsub_receipt_new(pq, chunk, m->receipt, s);
 	old = pubsub_receipt_find(pq, m->name);
 	a = pubsub_attempts_arrived(pq, m->name);

@@ -104,6 +104,13 @@ ended(struct pubsub_stream *s)
 		pubsub_streams_closed(pq);
 }
 
+void
+pubsub_stream_good(struct pubsub_stream *s)
+{
+	s->good = true;
+	s->pq->stream_failed = false;
+}
+
 static void
 good_timer_fired(struct timer *t)
 {
@@ -111,8 +118,9 @@ good_timer_fired(struct timer *t)
 	struct grpc_channel_stats stats;
 
 	grpc_channel_get_stats(s->pq->channel, &stats);
-	s->good = s->good || stats.connected;
-	if (!s->good)
+	if (stats.connected)
+		pubsub_stream_good(s);
+	else
 		timer_arm(s->pq->loop, t, GOOD_US);
 }
 
@@ -128,6 +136,20 @@ correct(struct pubsub_stream *s, unsigned code)
 	pq->stream_corrected = true;
 	google_token_rejected(pq->token, s->generation);
 	return true;
+}
+
+/* The service ends streams as it likes; two that end at once are too many.  A
+   PING that was not answered is an outage, whatever came before. */
+static bool
+is_no_outage(struct pubsub_stream *s, const struct grpc_status *status,
+    const struct error *err)
+{
+	bool again = s->good || (status->from_server &&
+	    s->pq->state == PUBSUB_UP && !s->pq->stream_failed);
+
+	s->pq->stream_failed = !s->good;
+	return again && pubsub_retryable(status->code) &&
+	    strcmp(err->code, "keepalive_timeout") != 0;
 }
 
 static void
@@ -148,9 +170,7 @@ on_done(struct grpc_call *g, const struct grpc_status *status,
 	if (ours || correct(s, status->code))
 		return;
 	pubsub_error(pq, STREAM_PATH, status, err, &e);
-	/* A PING that was not answered is an outage, whatever came before. */
-	if (pubsub_retryable(status->code) && s->good &&
-	    strcmp(e.code, "keepalive_timeout") != 0) {
+	if (is_no_outage(s, status, &e)) {
 		log_debug(LOG_QUEUE(pq->queue->name), "a stream has ended, and "
 		    "is opened again: %s (%s)", e.text, e.code);
 		return;
