@@ -255,7 +255,8 @@ log_write(enum log_level level, const struct log_fields *fields,
 	va_end(ap);
 	if (tap != NULL)
 		tap(tap_owner, level, f, buffer_cstr(&text));
-	if (watcher != NULL && level <= LOG_LEVEL_WARNING && !watching) {
+	if (watcher != NULL && level <= LOG_LEVEL_WARNING && !watching &&
+	    !f->unwatched) {
 		watching = true;
 		watcher(watcher_owner, level, f, buffer_cstr(&text));
 		watching = false;

@@ -38,8 +38,9 @@ struct log_fields {
 	const char *error_type;
 	pid_t worker;
 	const char *message_id;		/* 32 hex digits, for the catalog */
-	bool foreign;		/* a handler's own words: they may hold
-				   anything, a message's body too */
+	bool unwatched;		/* not for log_watch(): a handler's own words
+				   (they may hold a message's body), or what
+				   was said because of other lines */
 };
 
 /* Where lines go: decided once, from main. */

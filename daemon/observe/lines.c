@@ -47,8 +47,6 @@ on_line(void *owner, enum log_level level, const struct log_fields *f,
 	struct observer *o = owner;
 	struct list *l;
 
-	if (f->foreign)
-		return;
 	if (f->queue != NULL) {
 		list_foreach(l, &o->queues) {
 			struct watch_queue *w = list_entry(l,
