@@ -253,7 +253,8 @@ start(struct operator *o)
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
 	if (api_start(&(struct api_params){ .loop = o->loop,
-	    .engine = o->engine, .observer = o->observer, .on_drain = drain,
+	    .engine = o->engine, .observer = o->observer,
+	    .alerts = o->alerts, .on_drain = drain,
 	    .on_reload = reload, .owner = o }, control, &o->api, &err) < 0 ||
 	    serve_status(o, &err) < 0) {
 		log_error(NULL, "cannot start: %s", err.text);
