@@ -205,6 +205,8 @@ struct backlog {
 struct queue {
 	/* Set by the engine before init. */
 	char *name;
+	uint64_t serial;		/* another for each object: a reload
+					   may make one anew in the same place */
 	const struct queue_type *type;
 	struct engine *engine;
 	struct loop *loop;

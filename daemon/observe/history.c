@@ -58,7 +58,7 @@ base_take(struct queue_history *h, struct base *b, const struct queue *q,
 static void
 queue_begin(struct queue_history *h, const struct queue *q, uint64_t now)
 {
-	h->queue = q;
+	h->serial = q->serial;
 	for (unsigned i = 0; i < NLEVELS; i++) {
 		memset(&h->base[i], 0, sizeof(h->base[i]));
 		h->base[i].at_us = now;
@@ -71,7 +71,7 @@ queue_add(struct history *all, const struct queue *q, uint64_t now)
 	struct queue_history *h = new0(struct queue_history);
 
 	h->name = xstrdup(q->name);
-	h->queue = q;
+	h->serial = q->serial;
 	h->steps[0] = xcalloc(STEPS_IN_ALL, sizeof(struct queue_step));
 	h->steps[1] = h->steps[0] + history_levels[0].steps;
 	h->steps[2] = h->steps[1] + history_levels[1].steps;
@@ -313,8 +313,7 @@ sync_queues(struct history *all, uint64_t now)
 			continue;
 		}
 		h->found = true;
-		if (h->queue != q || h->base[0].received > q->stats.received ||
-		    h->base[0].done > q->stats.done)
+		if (h->serial != q->serial)
 			queue_begin(h, q, now);
 	}
 	list_foreach_safe(l, tmp, &all->queues)

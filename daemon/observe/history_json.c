@@ -162,11 +162,10 @@ pool_series(const struct history *all, const struct pool_history *h,
 
 /* ---- the document ---- */
 
-/* When a monotonic time was, by today's wall clock. */
+/* So long ago, by today's wall clock. */
 static json_t *
-wall(uint64_t monotonic_us)
+wall(uint64_t ago)
 {
-	uint64_t now = clock_monotonic_us(), ago = now - MIN(now, monotonic_us);
 	uint64_t real = clock_realtime_us();
 	char iso[CLOCK_ISO_BYTES];
 
@@ -180,13 +179,14 @@ document(const struct history *all, const char *kind, const char *name,
 	uint64_t step_us = history_levels[level].looks * LOOK_EVERY_US;
 	uint64_t until = all->started_us + all->look /
 	    history_levels[level].looks * step_us;
+	uint64_t now = clock_monotonic_us(), ago = now - MIN(now, until);
 	json_t *j = json_object();
 
 	set(j, kind, text(name));
 	set(j, "step_seconds", json_integer((json_int_t)(step_us /
 	    USEC_PER_SEC)));
-	set(j, "from", wall(until - MIN(until, points * step_us)));
-	set(j, "until", wall(until));
+	set(j, "from", wall(ago + points * step_us));
+	set(j, "until", wall(ago));
 	set(j, "points", json_integer(points));
 	return j;
 }
