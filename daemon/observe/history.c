@@ -54,15 +54,14 @@ base_take(struct queue_history *h, struct base *b, const struct queue *q,
 	count_errors(h, q, b->errors);
 }
 
-/* A new object under an old name has counted from zero, since now. */
+/* A new object under an old name has counted from zero; what the old one did
+   in the step that is going on is lost. */
 static void
-queue_begin(struct queue_history *h, const struct queue *q, uint64_t now)
+queue_begin(struct queue_history *h, const struct queue *q)
 {
 	h->serial = q->serial;
-	for (unsigned i = 0; i < NLEVELS; i++) {
-		memset(&h->base[i], 0, sizeof(h->base[i]));
-		h->base[i].at_us = now;
-	}
+	for (unsigned i = 0; i < NLEVELS; i++)
+		h->base[i] = (struct base){ .at_us = h->base[i].at_us };
 }
 
 static struct queue_history *
@@ -314,7 +313,7 @@ sync_queues(struct history *all, uint64_t now)
 		}
 		h->found = true;
 		if (h->serial != q->serial)
-			queue_begin(h, q, now);
+			queue_begin(h, q);
 	}
 	list_foreach_safe(l, tmp, &all->queues)
 		if (!list_entry(l, struct queue_history, link)->found)
