@@ -26,6 +26,11 @@ Text=Too much waits.
 """
 
 
+def slow_config(span, severity):
+    """Almost nothing is taken, so the backlog stays."""
+    return (CONFIG % (span, severity)).replace("BacklogInterval", "RateLimit=1/h\nPrefetch=1\nBacklogInterval")
+
+
 def daemon(r, span="1s", severity="warning", **kw):
     r.expect_log(r"alert deep \(.*\) firing")
     return r.daemon(CONFIG % (span, severity), **kw)
@@ -63,6 +68,8 @@ def test_a_backlog_fires_and_resolves(r):
     line = shown.stdout.splitlines()[1].split()
     assert line[:5] == ["firing", "warning", "deep", "queue:jobs", "5"], shown.stdout
     assert "operator-down" in shown.stdout and "backlog-critical" in shown.stdout, shown.stdout
+    status = d.botctl("status").stdout
+    assert "  alert deep (warning): queue:jobs, queue.backlog > 3 for " in status, status
     code, metrics = d.get("/metrics")
     assert 'bot_operator_alert_firing{alert="deep",severity="warning",subject="queue:jobs"} 1' in metrics
     d.botctl("resume", "jobs")
@@ -73,7 +80,7 @@ def test_a_backlog_fires_and_resolves(r):
 
 def test_a_kill_forgets_no_duration(r):
     # Almost nothing is taken, also after the restart.
-    slow = (CONFIG % ("8s", "critical")).replace("BacklogInterval", "RateLimit=1/h\nPrefetch=1\nBacklogInterval")
+    slow = slow_config("8s", "critical")
     r.expect_log(r"alert deep \(critical\) firing")
     d = r.daemon(slow)
     for i in range(9):
@@ -88,6 +95,19 @@ def test_a_kill_forgets_no_duration(r):
     fired = wait_state(d, "firing")
     assert fired["since"] == before["since"], (before, fired)
     assert time.monotonic() - started < 8
+
+
+def test_a_queue_made_anew_keeps_its_alert(r):
+    d = r.daemon(slow_config("1h", "info"))
+    for i in range(9):
+        d.botctl("enqueue", "jobs", "--body", "message %d" % i)
+    before = wait_state(d, "pending")
+    d.write(slow_config("1h", "info").replace("RateLimit", "DeadLetter={dir}/elsewhere\nRateLimit"))
+    d.botctl("reload")
+    wait_for("the new queue", lambda: d.log().count("queue jobs: connected") == 2)
+    wait_for("two more looks", lambda: alerts(d)["deep/queue:jobs"]["value"] is not None and
+             alerts(d)["deep/queue:jobs"]["duration_seconds"] >= before["duration_seconds"] + 2)
+    assert alerts(d)["deep/queue:jobs"]["since"] == before["since"]
 
 
 def test_a_broken_state_file_is_said_and_survived(r):
