@@ -206,7 +206,7 @@ struct queue {
 	/* Set by the engine before init. */
 	char *name;
 	uint64_t serial;		/* another for each object: a reload
-					   may make one anew in the same place */
+					   may make one in the same place */
 	const struct queue_type *type;
 	struct engine *engine;
 	struct loop *loop;

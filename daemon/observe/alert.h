@@ -96,8 +96,8 @@ struct alert_event {
 	uint64_t duration_us;		/* for which it was seen to hold */
 	uint64_t for_us;		/* For= */
 	const char *summary;		/* a sentence for people */
-	const char *note;		/* why a resolve came without a good value:
-					   "the queue is gone"; else NULL */
+	const char *note;		/* why a resolve came without a good
+					   value: "the queue is gone"; or NULL */
 	const char *text, *runbook;	/* Text=, Runbook=; NULL */
 	const char *instance;
 	const struct recent_line *lines[RECENT_LINES];	/* oldest first */
@@ -129,8 +129,8 @@ void	alerts_add_sink(struct alerts *, struct alert_sink *);
 /* Before the sink goes. No-op when it is not there. */
 void	alerts_remove_sink(struct alerts *, struct alert_sink *);
 /* What became of a test: ok, and a sentence for people ("posted to #ops"). */
-void	alert_answer(struct alerts *, uint64_t ticket, const struct alert_sink *,
-	    bool ok, const char *text);
+void	alert_answer(struct alerts *, uint64_t ticket,
+	    const struct alert_sink *, bool ok, const char *text);
 
 /* ---- rules ---- */
 
@@ -175,7 +175,8 @@ json_t	*alerts_json(struct alerts *);
    "repeat_seconds" (null: never),"patterns","notify","text","runbook",
    "pending","firing" (how many subjects are)}. */
 json_t	*alerts_rules_json(struct alerts *);
-bool	alerts_any_firing(const struct alerts *);	/* that no silence covers */
+/* Something fires that no silence covers. */
+bool	alerts_any_firing(const struct alerts *);
 
 /*
  * A silence keeps events from the sinks of whatever its pattern (fnmatch(3))
@@ -210,6 +211,7 @@ struct alert_trial_ops {
 
 struct alert_trial *alerts_try(struct alerts *, const char *rule,
 	    const struct alert_trial_ops *, void *owner, struct buffer *why);
-void	alert_trial_abandon(struct alert_trial *);	/* no callback any more */
+/* No callback any more. */
+void	alert_trial_abandon(struct alert_trial *);
 
 #endif

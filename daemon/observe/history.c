@@ -457,7 +457,8 @@ history_free(struct history *all)
 		queue_history_free(all,
 		    list_entry(l, struct queue_history, link));
 	while ((l = list_first(&all->pools)) != NULL)
-		pool_history_free(all, list_entry(l, struct pool_history, link));
+		pool_history_free(all,
+		    list_entry(l, struct pool_history, link));
 	free(all);
 }
 

@@ -51,7 +51,7 @@ void	history_refresh(struct history *);
  *	 "from":"2026-11-23T16:00:00Z",	begin of the first step
  *	 "until":"2026-11-23T17:00:00Z",	end of the last
  *	 "points":360,
- *	 "series":{"backlog":[12,null,...],...},	oldest first, null: a gap
+ *	 "series":{"backlog":[12,null,...],...},	oldest first; null: gap
  *	 "errors":{"timeout":[0.1,0,...],...}}	a second; queues only
  *
  * Series of a queue: backlog, backlog_age_seconds, in_flight,

@@ -58,7 +58,7 @@ struct seen {
 struct queue_history {
 	struct list link;
 	char *name;
-	uint64_t serial;		/* of the object whose counters these are */
+	uint64_t serial;		/* of the object that was counted */
 	bool found;			/* mark and sweep */
 	unsigned filled[NLEVELS];
 	char types[HISTORY_ERROR_TYPES][ERROR_TYPE_MAX];

@@ -190,7 +190,8 @@ test_an_old_sample_is_not_known(void **state)
 static void
 test_min_samples(void **state)
 {
-	static const char rule[] = "[Alert error-rate]\nEnabled=no\n[Alert bad]\n"
+	static const char rule[] =
+	    "[Alert error-rate]\nEnabled=no\n[Alert bad]\n"
 	    "When=queue.error_rate_percent > 5\nFor=0\nMinSamples=20\n";
 	struct world *w = *state;
 
