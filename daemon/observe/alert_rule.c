@@ -17,7 +17,7 @@ static const struct config_key keys[] = {
 	    "loop.slow_turns). queue.health and pool.health are what the "
 	    "document's checks say. Operators: > >= < <= == !=. Yes/no figures "
 	    "(queue.connected) compare with yes and no, status and health with "
-	    "ok, degraded, down and draining. Counters such as queue.dead "
+	    "ok, degraded and down. Counters such as queue.dead "
 	    "count since the start." },
 	{ "For", CONFIG_SPAN, "1min", NULL, 0, 0, CONFIG_RELOAD,
 	    "How long it must hold before people are told. A restart does not "

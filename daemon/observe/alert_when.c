@@ -54,8 +54,9 @@ parse_bool(const char *text, double *ret, struct buffer *why)
 static int
 parse_health(const char *text, double *ret, struct buffer *why)
 {
+	/* Rules rest while it is draining, and starting is not known yet. */
 	static const enum health known[] = { HEALTH_OK, HEALTH_DEGRADED,
-		HEALTH_DOWN, HEALTH_DRAINING };
+		HEALTH_DOWN };
 	const char *names[ARRAY_SIZE(known)], *near;
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
@@ -69,7 +70,7 @@ parse_health(const char *text, double *ret, struct buffer *why)
 	buffer_printf(why, "unknown health \"%.40s\"", text);
 	if (near != NULL)
 		buffer_printf(why, "; did you mean \"%s\"?", near);
-	buffer_add_str(why, "; known: ok degraded down draining");
+	buffer_add_str(why, "; known: ok degraded down");
 	return -EINVAL;
 }
 

@@ -2,8 +2,8 @@
  * alert_when.h - "queue.backlog > 1000": a figure, an operator, a value.
  *
  * Operators: > >= < <= == !=.  Blanks around them are free.  The value is a
- * number, yes or no (true, false) for a yes/no figure, or ok, degraded, down,
- * draining for health; these two compare with == and != only.
+ * number, yes or no (true, false) for a yes/no figure, or ok, degraded or
+ * down for health; these two compare with == and != only.
  */
 #ifndef BOT_OBSERVE_ALERT_WHEN_H
 #define BOT_OBSERVE_ALERT_WHEN_H

@@ -105,6 +105,7 @@ test_invariant_9_typos_in_alerts_are_errors(void **state)
 		{ "When=queue.connected > no", "== and != only" },
 		{ "When=status == degradde",
 		    "did you mean \"degraded\"?; known: ok degraded down" },
+		{ "When=status == draining", "unknown health" },
 		{ "When=> 1", "which figure?" },
 		{ "Severity=warning", "When= is missing" },
 		{ "When=queue.backlog > 1\nQueues=ordres",
