@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "observe/alert.h"
 #include "queue/pubsub.h"
 #include "queue/rabbitmq.h"
 #include "queue/redis.h"
@@ -53,8 +54,12 @@ const struct config_kind *const bot_schema[] = {
 	&engine_pool_kind, &worker_pool_kind, &http_pool_kind,
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	&rabbitmq_queue_kind, &sqs_queue_kind, &pubsub_queue_kind,
+	&alert_kind,
 	NULL
 };
+
+/* Each sink's folder adds its name here. */
+const char *const bot_sinks[] = { NULL };
 
 struct config *
 bot_config_load(const char *path)
@@ -63,6 +68,8 @@ bot_config_load(const char *path)
 
 	if (config_problems(c) == 0)
 		engine_check(c, &bot_types);
+	if (config_problems(c) == 0)
+		alerts_check(c, &bot_types, bot_sinks);
 	return c;
 }
 
@@ -97,4 +104,21 @@ operator_control_path(const struct config *c)
 		    config_instance(c));
 	return xasprintf("/tmp/bot-operator-%u/%s.sock", (unsigned)geteuid(),
 	    config_instance(c));
+}
+
+char *
+operator_state_path(const struct config *c, const char *what)
+{
+	const struct config_section *s = config_next(c, "Operator", NULL);
+	const char *set = s != NULL ? config_string(s, "State") : NULL;
+	const char *env = getenv("STATE_DIRECTORY");
+
+	if (set != NULL)
+		return xasprintf("%s/%s.%s", set, config_instance(c), what);
+	/* No [Operator] section: what %S is. */
+	if (env != NULL && *env == '/')
+		return xasprintf("%.*s/%s.%s", (int)strcspn(env, ":"), env,
+		    config_instance(c), what);
+	return xasprintf("/var/lib/bot-operator/%s.%s", config_instance(c),
+	    what);
 }

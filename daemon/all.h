@@ -12,6 +12,9 @@ extern const struct engine_types bot_types;
 
 #define BOT_CONFIG_DEFAULT	SYSCONFDIR "/bot-operator/bot-operator.conf"
 
+/* Names that Notify= of [Alert NAME] may have; NULL-terminated. */
+extern const char *const bot_sinks[];
+
 /* Loads and checks all that can be checked without opening anything. */
 struct config *bot_config_load(const char *path);
 /* Name=, else the file's name. Lives as long as the tree. */
@@ -22,5 +25,9 @@ const char *operator_name(const struct config *);
  * /tmp/bot-operator-UID. Owned by the caller (free).
  */
 char	*operator_control_path(const struct config *);
+
+/* STATE/NAME.WHAT with State=: for what must survive a restart. Owned by the
+   caller (free). */
+char	*operator_state_path(const struct config *, const char *what);
 
 #endif

@@ -42,7 +42,8 @@ usage(FILE *f)
 	    "  -s, --socket PATH   its control socket\n"
 	    "      --json          documents for scripts instead of text\n"
 	    "      --help, --version\n\n"
-	    "Exit status: 0 done, 1 failed, 2 bad use, 3 no operator there.\n",
+	    "Exit status: 0 done, 1 failed, 2 bad use, 3 no operator there,\n"
+	    "4 an alert fires (alerts).\n",
 	    f);
 }
 
@@ -90,7 +91,8 @@ add_attribute(struct options *o, const char *text)
 }
 
 enum { LONG_ALL = 256, LONG_DRY_RUN, LONG_RATE, LONG_LIMIT, LONG_AFTER,
-	LONG_BODY, LONG_JSON, LONG_HELP, LONG_VERSION };
+	LONG_BODY, LONG_REASON, LONG_LIST, LONG_END, LONG_JSON, LONG_HELP,
+	LONG_VERSION };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
@@ -104,6 +106,9 @@ static const struct option long_options[] = {
 	{ "after", required_argument, NULL, LONG_AFTER },
 	{ "attribute", required_argument, NULL, 'a' },
 	{ "body", required_argument, NULL, LONG_BODY },
+	{ "reason", required_argument, NULL, LONG_REASON },
+	{ "list", no_argument, NULL, LONG_LIST },
+	{ "end", required_argument, NULL, LONG_END },
 	{ "help", no_argument, NULL, LONG_HELP },
 	{ "version", no_argument, NULL, LONG_VERSION },
 	{ NULL, 0, NULL, 0 }
@@ -169,6 +174,17 @@ take_option(struct options *o, int opt)
 		o->given |= OPT_BODY;
 		o->body = optarg;
 		return -1;
+	case LONG_REASON:
+		o->given |= OPT_REASON;
+		o->reason = optarg;
+		return -1;
+	case LONG_LIST:
+		o->given |= OPT_LIST;
+		return -1;
+	case LONG_END:
+		o->given |= OPT_END;
+		o->end = optarg;
+		return -1;
 	case LONG_HELP:
 		usage(stdout);
 		return 0;
@@ -192,7 +208,8 @@ option_name(unsigned bit)
 		{ OPT_ALL, "--all" }, { OPT_DRY_RUN, "--dry-run" },
 		{ OPT_RATE, "--rate" }, { OPT_LIMIT, "--limit" },
 		{ OPT_AFTER, "--after" }, { OPT_ATTRIBUTE, "--attribute" },
-		{ OPT_BODY, "--body" },
+		{ OPT_BODY, "--body" }, { OPT_REASON, "--reason" },
+		{ OPT_LIST, "--list" }, { OPT_END, "--end" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -208,6 +225,7 @@ find_command(int argc, char **argv, int *ret_words)
 	_cleanup_free_ char *two = xasprintf("%s %s", argv[0],
 	    argc > 1 ? argv[1] : "");
 	bool is_dead = strcmp(argv[0], "dead") == 0;
+	bool is_alert = strcmp(argv[0], "alert") == 0;
 
 	BUG_ON(botctl_ncommands > ARRAY_SIZE(names));
 	for (size_t i = 0; i < botctl_ncommands; i++) {
@@ -216,10 +234,13 @@ find_command(int argc, char **argv, int *ret_words)
 		if (strcmp(names[i], *ret_words == 2 ? two : argv[0]) == 0)
 			return &botctl_commands[i];
 	}
-	near = config_suggest(is_dead ? two : argv[0], names,
+	near = config_suggest(is_dead || is_alert ? two : argv[0], names,
 	    botctl_ncommands);
 	if (is_dead)
 		complain("dead wants list, show, redrive or purge%s%s",
+		    argc > 1 ? ", not " : "", argc > 1 ? argv[1] : "");
+	else if (is_alert)
+		complain("alert wants test%s%s; or did you mean \"alerts\"?",
 		    argc > 1 ? ", not " : "", argc > 1 ? argv[1] : "");
 	else
 		complain("there is no command \"%s\"%s%s%s", argv[0],

@@ -16,6 +16,7 @@
 #define BOTCTL_FAILED		1	/* understood, and it did not work */
 #define BOTCTL_BAD_USE		2
 #define BOTCTL_NO_DAEMON	3
+#define BOTCTL_FIRING		4	/* "alerts": something fires */
 
 /* "botctl: text" on stderr. */
 void	complain(const char *fmt, ...) _printf_(1, 2);
@@ -30,15 +31,19 @@ void	complain(const char *fmt, ...) _printf_(1, 2);
 #define OPT_AFTER	0x10u
 #define OPT_ATTRIBUTE	0x20u
 #define OPT_BODY	0x40u
+#define OPT_REASON	0x80u
+#define OPT_LIST	0x100u
+#define OPT_END		0x200u
 
 struct options {
 	const char *config, *socket;
 	char *config_made;		/* from -i */
 	bool json;
+	bool slow;			/* the answer may take a minute */
 	unsigned given;			/* OPT_* */
 	double rate;
 	uint64_t limit;
-	const char *after, *body;
+	const char *after, *body, *reason, *end;
 	json_t *attributes;
 	char **operands;		/* of the command */
 	int noperands;
@@ -57,6 +62,35 @@ struct command {
 
 extern const struct command botctl_commands[];
 extern const size_t botctl_ncommands;
+
+struct style;
+
+struct style style_of_stdout(void);
+/* 0, or an exit code when stdout is gone. */
+int	print(struct buffer *);
+/* A request with its command; "command" is the first member. */
+json_t	*request_new(const char *command);
+/* Ends botctl when the text is not UTF-8. */
+void	put_text(json_t *request, const char *key, const char *text);
+
+typedef int item_fn(struct options *, json_t *item, void *arg);
+
+/*
+ * One request (the reference is taken) and all its lines.  With --json they
+ * are printed as they come; else on_item (may be NULL) sees each {"item":...}.
+ * *ret_last is the caller's; NULL when there was no answer.
+ */
+int	ask(struct options *, json_t *request, item_fn *on_item, void *arg,
+	    json_t **ret_last);
+
+/* ---- botctl_dead.c, botctl_alerts.c ---- */
+
+int	cmd_dead_list(const struct command *, struct options *);
+int	cmd_dead_show(const struct command *, struct options *);
+int	cmd_dead_act(const struct command *, struct options *);
+int	cmd_alerts(const struct command *, struct options *);
+int	cmd_alert_test(const struct command *, struct options *);
+int	cmd_silence(const struct command *, struct options *);
 
 /* ---- botctl_client.c ---- */
 

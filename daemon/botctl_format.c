@@ -368,12 +368,41 @@ add_hints(struct buffer *b, const json_t *s)
 	}
 }
 
+/* What fires and nobody has silenced. */
+static void
+add_firing(struct buffer *b, const json_t *s, const struct style *style)
+{
+	char span[CLOCK_SPAN_BYTES];
+	json_t *alert;
+	size_t i;
+
+	json_array_foreach(json_object_get(s, "alerts"), i, alert) {
+		if (strcmp(str(alert, "state"), "firing") != 0 ||
+		    json_is_true(json_object_get(alert, "silenced")))
+			continue;
+		if (style->colour)
+			buffer_add_str(b, "\033[31m");
+		buffer_add_str(b, "  alert ");
+		add_clean_str(b, str(alert, "name"));
+		buffer_printf(b, " (%s): ", str(alert, "severity"));
+		add_clean_str(b, str(alert, "subject"));
+		buffer_add_str(b, ", ");
+		add_clean_str(b, str(alert, "when"));
+		buffer_printf(b, " for %s", clock_span(span,
+		    (uint64_t)(num(alert, "duration_seconds") * 1e6)));
+		if (style->colour)
+			buffer_add_str(b, "\033[0m");
+		buffer_add_char(b, '\n');
+	}
+}
+
 void
 format_status(struct buffer *b, const json_t *s, const json_t *before,
     double seconds, const struct style *style)
 {
 	add_overall(b, s, style);
 	add_reasons(b, s, style);
+	add_firing(b, s, style);
 	buffer_add_char(b, '\n');
 	add_queues(b, s, before, seconds, style);
 	buffer_add_char(b, '\n');

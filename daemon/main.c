@@ -15,6 +15,7 @@
 #include "control/api.h"
 #include "control/routes.h"
 #include "loop/signal.h"
+#include "observe/alert.h"
 #include "observe/notify.h"
 
 #define EXIT_USAGE	2
@@ -27,6 +28,7 @@ struct operator {
 	struct resolver *resolver;
 	struct engine *engine;
 	struct observer *observer;
+	struct alerts *alerts;
 	struct notify *notify;
 	struct http_server *http;	/* NULL without Status= */
 	struct api *api;
@@ -100,6 +102,7 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 	o->config = fresh;
 	config_unref(old);
 	observer_refresh(o->observer);
+	alerts_reload(o->alerts, fresh);
 	log_notice(NULL, "reloaded %s: %u section%s changed", o->path, changed,
 	    changed == 1 ? "" : "s");
 	notify_ready(o->notify);
@@ -231,6 +234,8 @@ start(struct operator *o)
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, 0 };
 	struct error err = ERROR_INIT;
 	_cleanup_free_ char *control = operator_control_path(o->config);
+	_cleanup_free_ char *states = operator_state_path(o->config,
+	    "alerts.json");
 	int r;
 
 	if ((r = loop_new(&o->loop)) < 0 ||
@@ -243,11 +248,13 @@ start(struct operator *o)
 	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
 	o->observer = observer_new(o->loop, o->engine);
 	observer_set_instance(o->observer, operator_name(o->config));
+	o->alerts = alerts_new(o->loop, o->observer, o->config, states);
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
 	if (api_start(&(struct api_params){ .loop = o->loop,
-	    .engine = o->engine, .observer = o->observer, .on_drain = drain,
+	    .engine = o->engine, .observer = o->observer,
+	    .alerts = o->alerts, .on_drain = drain,
 	    .on_reload = reload, .owner = o }, control, &o->api, &err) < 0 ||
 	    serve_status(o, &err) < 0) {
 		log_error(NULL, "cannot start: %s", err.text);
@@ -267,6 +274,7 @@ finish(struct operator *o)
 	http_server_free(o->http);
 	api_free(o->api);
 	notify_free(o->notify);
+	alerts_free(o->alerts);
 	observer_free(o->observer);
 	engine_free(o->engine);
 	resolver_free(o->resolver);

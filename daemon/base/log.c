@@ -22,6 +22,9 @@ static const char *ident = "bot-operator";
 static log_tap_fn *tap;
 static void *tap_owner;
 static bool tap_only;
+static log_tap_fn *watcher;
+static void *watcher_owner;
+static bool watching;
 
 /* stderr is the journal's own stream when JOURNAL_STREAM names its inode. */
 static bool
@@ -57,6 +60,20 @@ void
 log_tap_exclusive(bool on)
 {
 	tap_only = on;
+}
+
+void
+log_watch(log_tap_fn *fn, void *owner)
+{
+	watcher = fn;
+	watcher_owner = owner;
+}
+
+void
+log_unwatch(void *owner)
+{
+	if (watcher_owner == owner)
+		watcher = NULL;
 }
 
 void
@@ -238,6 +255,12 @@ log_write(enum log_level level, const struct log_fields *fields,
 	va_end(ap);
 	if (tap != NULL)
 		tap(tap_owner, level, f, buffer_cstr(&text));
+	if (watcher != NULL && level <= LOG_LEVEL_WARNING && !watching &&
+	    !f->unwatched) {
+		watching = true;
+		watcher(watcher_owner, level, f, buffer_cstr(&text));
+		watching = false;
+	}
 	if (!(tap != NULL && tap_only)) {
 		const char *s = buffer_cstr(&text);
 

@@ -38,6 +38,9 @@ struct log_fields {
 	const char *error_type;
 	pid_t worker;
 	const char *message_id;		/* 32 hex digits, for the catalog */
+	bool unwatched;		/* not for log_watch(): a handler's own words
+				   (they may hold a message's body), or what
+				   was said because of other lines */
 };
 
 /* Where lines go: decided once, from main. */
@@ -46,6 +49,12 @@ void	log_open(const char *identifier);
 typedef void log_tap_fn(void *owner, enum log_level, const struct log_fields *,
 	    const char *text);
 void	log_tap(log_tap_fn *, void *owner);
+/*
+ * Beside the tap: sees each line of warning level or worse.  One at a time,
+ * the last one counts; what it logs itself, it does not see.
+ */
+void	log_watch(log_tap_fn *, void *owner);
+void	log_unwatch(void *owner);	/* no-op when it is not this owner's */
 /* With a tap that is exclusive, nothing is written elsewhere. */
 void	log_tap_exclusive(bool);
 

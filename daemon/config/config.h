@@ -51,6 +51,10 @@ void	config_problem(struct config *, const struct config_section *,
 const char *config_suggest(const char *written, const char *const *names,
 	    size_t n);
 
+/* "30s", "1h 30min", as CONFIG_SPAN has it: 0, or -EINVAL and why. */
+int	config_parse_span(const char *text, uint64_t *ret_us,
+	    struct buffer *why);
+
 /* ---- reading ---- */
 
 /* First (prev NULL) or next section of that name, in the files' order. */

@@ -48,6 +48,12 @@ config_problem(struct config *c, const struct config_section *s,
 	va_end(ap);
 }
 
+int
+config_parse_span(const char *text, uint64_t *ret_us, struct buffer *why)
+{
+	return span_parse(text, ret_us, why);
+}
+
 /* ---- sections ---- */
 
 const struct config_section *

@@ -21,6 +21,12 @@
  *	dead-redrive	queue, ids or all=true, rate (a second), dry_run, limit:
  *	dead-purge	{"item":...} lines; "acted", "failed", "not_found"
  *	debug		what: timers, streams, workers or messages
+ *	alerts		"alerts": as in the status document; "rules";
+ *			"firing": something fires that no silence covers
+ *	alert-test	name: a rule; {"item":{"sink","ok","text"}} lines
+ *	silence		pattern, duration ("2h"), reason: "id", "silences"
+ *	silences	"silences"
+ *	silence-end	silence: an id or a pattern; "ended": how many
  *
  * A member that the command does not know is refused.  A walk over dead
  * letters ends when its client goes away.
@@ -33,6 +39,7 @@
 #define BOT_CONTROL_API_H
 
 #include "engine/engine.h"
+#include "observe/alert.h"
 #include "observe/observer.h"
 
 #define API_CONNECTIONS_MAX	16
@@ -44,6 +51,7 @@ struct api_params {
 	struct loop *loop;
 	struct engine *engine;
 	struct observer *observer;
+	struct alerts *alerts;		/* NULL: none */
 	/* Starts the drain; returns at once. */
 	void (*on_drain)(void *owner);
 	/*

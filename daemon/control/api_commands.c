@@ -213,6 +213,11 @@ static const struct command {
 	{ "dead-redrive", " queue ids all rate dry_run limit ", api_dead },
 	{ "dead-purge", " queue ids all rate dry_run limit ", api_dead },
 	{ "debug", " what ", api_debug },
+	{ "alerts", " ", api_alerts },
+	{ "alert-test", " name ", api_alerts },
+	{ "silence", " pattern duration reason ", api_alerts },
+	{ "silences", " ", api_alerts },
+	{ "silence-end", " silence ", api_alerts },
 };
 
 /* The first member that the command does not have, or NULL. */

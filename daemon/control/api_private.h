@@ -69,8 +69,9 @@ struct queue *api_find_queue(struct api_conn *, json_t *request);
 void	api_audit(const struct api_conn *, const struct log_fields *,
 	    const char *what);
 
-/* ---- api_dead.c, api_enqueue.c, api_debug.c ---- */
+/* ---- api_alerts.c, api_dead.c, api_enqueue.c, api_debug.c ---- */
 
+void	api_alerts(struct api_conn *, json_t *request);
 void	api_dead(struct api_conn *, json_t *request);
 void	api_enqueue(struct api_conn *, json_t *request);
 void	api_debug(struct api_conn *, json_t *request);

@@ -1,6 +1,7 @@
 #include "control/routes.h"
 
 #include "base/alloc.h"
+#include "codec/url.h"
 
 static int
 add_bytes(const char *p, size_t n, void *buffer)
@@ -62,6 +63,63 @@ on_metrics(void *owner, const struct http_request *req,
 	observer_metrics(owner, &r->body);
 }
 
+/* The value of a name in the query, without escapes. */
+static bool
+query_value(const struct http_request *req, const char *name,
+    struct buffer *ret)
+{
+	struct slice query = req->query, n, v;
+
+	while (url_query_next(&query, &n, &v)) {
+		if (!slice_is(n, name))
+			continue;
+		buffer_clear(ret);
+		/* No name has a NUL in it. */
+		return url_decode(ret, v, true) == 0 &&
+		    strlen(buffer_cstr(ret)) == buffer_len(ret);
+	}
+	return false;
+}
+
+static void
+on_history(void *owner, const struct http_request *req,
+    struct http_response *r)
+{
+	_cleanup_buffer_ struct buffer name = BUFFER_INIT;
+	_cleanup_buffer_ struct buffer span = BUFFER_INIT;
+	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
+	uint64_t span_us = 3600 * USEC_PER_SEC;
+	bool queue = query_value(req, "queue", &name);
+	json_t *j;
+
+	if (!queue && !query_value(req, "pool", &name)) {
+		r->status = 400;
+		buffer_add_str(&r->body, "of what? "
+		    "/history.json?queue=NAME&span=1h, or ?pool=NAME\n");
+		return;
+	}
+	if (query_value(req, "span", &span) && (config_parse_span(
+	    buffer_cstr(&span), &span_us, &why) < 0 ||
+	    span_us < USEC_PER_SEC || span_us > HISTORY_SPAN_MAX_US)) {
+		r->status = 400;
+		buffer_add_str(&r->body, "span: from 1s to 24h, such as 6h\n");
+		return;
+	}
+	j = observer_history(owner, queue ? HISTORY_QUEUE : HISTORY_POOL,
+	    buffer_cstr(&name), span_us);
+	if (j == NULL) {
+		r->status = 404;
+		buffer_printf(&r->body, "there is no %s of that name\n",
+		    queue ? "queue" : "pool");
+		return;
+	}
+	if (json_dump_callback(j, add_bytes, &r->body, STATUS_DUMP_FLAGS) < 0)
+		BUG("the history cannot be printed");
+	buffer_add_char(&r->body, '\n');
+	json_decref(j);
+	r->content_type = "application/json";
+}
+
 static void
 on_page(void *owner, const struct http_request *req, struct http_response *r)
 {
@@ -87,4 +145,7 @@ routes_add(struct http_server *s, struct observer *o)
 	    on_readyz, o);
 	http_server_route(s, "/metrics", "OpenMetrics, for Prometheus",
 	    on_metrics, o);
+	http_server_route(s, "/history.json",
+	    "?queue=NAME or ?pool=NAME, &span=1h: the last 24 hours (JSON)",
+	    on_history, o);
 }

@@ -6,6 +6,8 @@
  *	/healthz			200 while the loop turns
  *	/readyz				200 when work can be done, else 503
  *	/metrics			OpenMetrics
+ *	/history.json			?queue=NAME or ?pool=NAME, &span=1h:
+ *					observe/history.h has the document
  */
 #ifndef BOT_CONTROL_ROUTES_H
 #define BOT_CONTROL_ROUTES_H

@@ -175,6 +175,7 @@ queue_create(struct engine *e, struct config *c, const struct config_section *s)
 	const char *pool = queue_section_pool(c, s);
 
 	q->name = xstrdup(config_label(s));
+	q->serial = ++e->last_serial;
 	q->type = type_of(e->types, s);
 	q->engine = e;
 	q->loop = e->loop;

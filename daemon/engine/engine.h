@@ -35,6 +35,7 @@ struct engine {
 	const struct engine_types *types;
 	struct config *config;
 	struct list queues, pools;
+	uint64_t last_serial;		/* of a queue */
 	enum engine_phase phase;
 	uint64_t drain_timeout_us;
 	uint64_t drain_until_us;	/* monotonic, while draining */

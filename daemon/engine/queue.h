@@ -156,6 +156,9 @@ struct queue_type {
 	const struct config_kind *kind;		/* the keys of this type */
 	unsigned capabilities;
 	const struct queue_ops *ops;
+	/* Names of the numbers that ops->status adds (yes/no ones count as 1
+	   and 0), for alert rules; NULL-terminated, or NULL. */
+	const char *const *figures;
 };
 
 /* ---- the queue as the engine sees it ---- */
@@ -202,6 +205,8 @@ struct backlog {
 struct queue {
 	/* Set by the engine before init. */
 	char *name;
+	uint64_t serial;		/* another for each object: a reload
+					   may make one in the same place */
 	const struct queue_type *type;
 	struct engine *engine;
 	struct loop *loop;

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "observe/alert_impl.h"
 
 #define P	"bot_operator_"
 
@@ -496,12 +497,82 @@ add_health(struct buffer *b, struct observer *o, enum health health)
 	buffer_printf(b, "} %d\n", o->loop_check.state == HEALTH_OK);
 }
 
+/* ---- alerts ---- */
+
+static void
+add_alert_sample(struct buffer *b, const struct alert *x)
+{
+	_cleanup_buffer_ struct buffer title = BUFFER_INIT;
+
+	alert_title(&title, x->rule, x->subject);
+	open_sample(b, "alert_firing", "", "alert", x->rule->name);
+	add_label(b, ",", "severity", alert_severity_name(x->rule->severity));
+	add_label(b, ",", "subject", buffer_cstr(&title));
+	buffer_printf(b, "} %d\n", x->state == ALERT_FIRING);
+}
+
+static void
+add_alert_counts(struct buffer *b, const struct alerts *a)
+{
+	static const enum alert_state states[] = { ALERT_PENDING,
+		ALERT_FIRING };
+	struct alert_rule *r;
+	struct list *l, *k;
+
+	family(b, "alerts", "gauge", NULL,
+	    "Alerts by state and severity, whatever their subject.");
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+		for (enum alert_severity s = ALERT_INFO; s <= ALERT_CRITICAL;
+		    s++) {
+			unsigned n = 0;
+
+			alerts_foreach_rule(r, a, l)
+				list_foreach(k, &r->alerts)
+					n += r->severity == s &&
+					    list_entry(k, struct alert,
+					    link)->state == states[i];
+			open_sample(b, "alerts", "", "state",
+			    alert_state_name(states[i]));
+			add_label(b, ",", "severity", alert_severity_name(s));
+			buffer_printf(b, "} %u\n", n);
+		}
+}
+
+static void
+add_alerts(struct buffer *b, const struct alerts *a)
+{
+	struct alert_rule *r;
+	struct list *l, *k;
+
+	add_alert_counts(b, a);
+	family(b, "alert_firing", "gauge", NULL,
+	    "Whether an alert fires (1); 0 while it is pending or was just "
+	    "resolved, absent when all is well.");
+	alerts_foreach_rule(r, a, l)
+		list_foreach(k, &r->alerts)
+			add_alert_sample(b, list_entry(k, struct alert, link));
+	family(b, "alert_silences", "gauge", NULL,
+	    "Silences that are in force.");
+	u64_sample(b, "alert_silences", "", NULL, NULL, a->nsilences);
+	family(b, "alert_events", "counter", NULL,
+	    "Notifications given to a sink.");
+	list_foreach(l, &a->sinks) {
+		const struct alert_sink *s =
+		    list_entry(l, struct alert_sink, link);
+
+		u64_sample(b, "alert_events", "_total", "sink", s->name,
+		    s->events);
+	}
+}
+
 void
 observer_metrics(struct observer *o, struct buffer *b)
 {
 	add_health(b, o, observer_health(o));
 	add_queues(b, o);
 	add_pools(b, o->engine);
+	if (o->alerts != NULL)
+		add_alerts(b, o->alerts);
 	add_process(b, o);
 	buffer_add_str(b, "# EOF\n");
 }

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "observe/history.h"
 
 /* ---- the watches ---- */
 
@@ -189,6 +190,7 @@ watch_recent(const struct watch_queue *w, const struct queue *q,
 	ret->rate = (double)(done + failed) / ret->seconds;
 	ret->received_rate =
 	    (double)(q->stats.received - old->received) / ret->seconds;
+	ret->verdicts = done + failed;
 	ret->error_percent = done + failed == 0 ? 0 :
 	    100.0 * (double)failed / (double)(done + failed);
 
@@ -201,6 +203,20 @@ watch_recent(const struct watch_queue *w, const struct queue *q,
 	}
 	ret->processing = q->stats.processing;
 	histogram_sub(&ret->processing, &w->histograms[h]);
+}
+
+bool
+watch_backlog_fresh(const struct queue *q)
+{
+	const struct backlog *b = &q->backlog;
+	uint64_t now = clock_monotonic_us(), every = 0;
+
+	if (!q->connected || b->sampled_us == 0)
+		return false;
+	if (q->section != NULL)
+		every = config_span_us(q->section, "BacklogInterval");
+	every = MIN(every, USEC_INFINITY / 4);
+	return now - MIN(now, b->sampled_us) <= MAX(3 * every, STALL_US);
 }
 
 /* ---- the clockwork ---- */
@@ -259,6 +275,8 @@ observer_new(struct loop *loop, struct engine *engine)
 	timer_init(&o->tick, "observe: sample", on_tick, o);
 	watch_sync(o);
 	timer_arm(loop, &o->tick, SAMPLE_EVERY_US);
+	o->history = history_new(loop, engine);
+	recent_lines_watch(o);
 	return o;
 }
 
@@ -269,6 +287,8 @@ observer_free(struct observer *o)
 
 	if (o == NULL)
 		return;
+	recent_lines_unwatch(o);
+	history_free(o->history);
 	timer_cancel(o->loop, &o->tick);
 	while ((l = list_first(&o->queues)) != NULL)
 		watch_queue_free(list_entry(l, struct watch_queue, link));
@@ -298,6 +318,14 @@ void
 observer_refresh(struct observer *o)
 {
 	watch_sync(o);
+	history_refresh(o->history);
+}
+
+json_t *
+observer_history(struct observer *o, enum history_of of, const char *name,
+    uint64_t span_us)
+{
+	return history_json(o->history, of, name, span_us);
 }
 
 uint64_t

@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "engine/engine.h"
+#include "observe/history.h"
 
 enum health {
 	HEALTH_STARTING = 1,	/* something neither came up nor failed yet, for
@@ -43,6 +44,9 @@ void	observer_line(struct observer *, struct buffer *);
 json_t	*observer_status(struct observer *);
 /* How to print it: without these, 81.2 comes out as 81.200000000000003. */
 #define STATUS_DUMP_FLAGS	(JSON_COMPACT | JSON_REAL_PRECISION(12))
+/* As history_json() in history.h; NULL when there is no such queue or pool. */
+json_t	*observer_history(struct observer *, enum history_of, const char *name,
+	    uint64_t span_us);
 /* OpenMetrics text, "# EOF" included. */
 void	observer_metrics(struct observer *, struct buffer *);
 

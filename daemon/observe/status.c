@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "observe/alert.h"
 
 /* Whole numbers as such, others to so many decimals. */
 static json_t *
@@ -392,7 +393,8 @@ observer_status(struct observer *o)
 	    "max", (json_int_t)e->max_messages,
 	    "held_bytes", (json_int_t)e->bytes_held,
 	    "max_bytes", (json_int_t)e->max_bytes));
-	set(j, "alerts", json_array());
+	set(j, "alerts", o->alerts != NULL ? alerts_json(o->alerts) :
+	    json_array());
 	set(j, "loop", loop_object(o->loop));
 	return j;
 }

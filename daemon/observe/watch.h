@@ -7,6 +7,7 @@
 #ifndef BOT_OBSERVE_WATCH_H
 #define BOT_OBSERVE_WATCH_H
 
+#include "observe/lines.h"
 #include "observe/observer.h"
 
 #define SAMPLE_EVERY_US		USEC_PER_SEC
@@ -16,6 +17,9 @@
 #define NHISTOGRAMS		7
 #define STARTING_GRACE_US	(30 * USEC_PER_SEC)
 #define STALL_US		(60 * USEC_PER_SEC)
+
+struct alerts;
+struct history;
 
 struct check {
 	enum health state;	/* STARTING, OK, DEGRADED or DOWN */
@@ -45,6 +49,7 @@ struct watch_queue {
 	uint64_t progress;		/* whatever moves, added up */
 	uint64_t stalled_us;		/* work and no progress since; 0: no */
 	struct check check;
+	struct recent_lines lines;
 };
 
 struct watch_pool {
@@ -56,6 +61,7 @@ struct watch_pool {
 	uint64_t verdicts;
 	uint64_t stuck_us;		/* all busy, no verdict since; 0: no */
 	struct check check;
+	struct recent_lines lines;
 };
 
 struct observer {
@@ -73,6 +79,8 @@ struct observer {
 	struct check loop_check;
 	enum health overall;
 	uint64_t overall_since_us;
+	struct history *history;
+	struct alerts *alerts;		/* NULL: none; it registers itself */
 };
 
 /* What a queue did in the last minute. */
@@ -81,6 +89,7 @@ struct recent {
 	double rate;			/* verdicts a second */
 	double received_rate;
 	double error_percent;
+	uint64_t verdicts;		/* that error_percent is made of */
 	struct histogram processing;
 };
 
@@ -96,6 +105,9 @@ unsigned watch_settle_error_seconds(const struct watch_queue *,
 
 /* Brings all checks and the overall state up to date. */
 void	health_judge(struct observer *);
+
+/* The sample of the backlog is of now: connected, and not old. */
+bool	watch_backlog_fresh(const struct queue *);
 
 const char *observer_instance(const struct observer *);
 /* When the monotonic time was, as wall clock. */

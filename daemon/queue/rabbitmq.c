@@ -409,10 +409,17 @@ static const struct queue_ops rabbit_ops = {
 	.status = rabbit_status,
 };
 
+static const char *const figures[] = {
+	"consumer_prefetch", "unacknowledged", "acknowledgements",
+	"publishing", "published", "publishes_refused",
+	"unacknowledged_at_broker", "unacknowledged_age_seconds", NULL
+};
+
 const struct queue_type rabbitmq_queue_type = {
 	.name = "rabbitmq",
 	.kind = &rabbitmq_queue_kind,
 	.capabilities = QUEUE_CAN_DELAY | QUEUE_BATCHES | QUEUE_DEAD_LETTERS |
 	    QUEUE_CAN_ENQUEUE,
 	.ops = &rabbit_ops,
+	.figures = figures,
 };

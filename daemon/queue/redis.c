@@ -593,10 +593,16 @@ static const struct queue_ops redis_ops = {
 	.status = redis_status,
 };
 
+static const char *const figures[] = {
+	"settlements_unanswered", "settlements_resent", "recovered",
+	"reclaimed", "deleted_while_pending", NULL
+};
+
 const struct queue_type redis_queue_type = {
 	.name = "redis",
 	.kind = &redis_queue_kind,
 	.capabilities = QUEUE_CAN_EXTEND | QUEUE_CAN_DELAY | QUEUE_BATCHES |
 	    QUEUE_DEAD_LETTERS | QUEUE_CAN_ENQUEUE,
 	.ops = &redis_ops,
+	.figures = figures,
 };

@@ -309,10 +309,15 @@ static const struct queue_ops ops = {
 	.status = spool_status,
 };
 
+static const char *const figures[] = {
+	"counted", "waiting_exact", "taken", NULL
+};
+
 const struct queue_type spool_queue_type = {
 	.name = "spool",
 	.kind = &spool_queue_kind,
 	.capabilities = QUEUE_CAN_DELAY | QUEUE_BATCHES | QUEUE_DEAD_LETTERS |
 	    QUEUE_CAN_ENQUEUE,
 	.ops = &ops,
+	.figures = figures,
 };

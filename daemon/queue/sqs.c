@@ -307,10 +307,17 @@ static const struct queue_ops sqs_ops = {
 	.status = sqs_status,
 };
 
+static const char *const figures[] = {
+	"fifo", "receivers", "requests", "throttled", "md5_wrong",
+	"settlements_unanswered", "settlements_again", "not_visible",
+	"clock_offset_seconds", NULL
+};
+
 const struct queue_type sqs_queue_type = {
 	.name = "sqs",
 	.kind = &sqs_queue_kind,
 	.capabilities = QUEUE_CAN_EXTEND | QUEUE_CAN_DELAY | QUEUE_BATCHES |
 	    QUEUE_DEAD_LETTERS | QUEUE_CAN_ENQUEUE,
 	.ops = &sqs_ops,
+	.figures = figures,
 };

@@ -21,7 +21,8 @@ fill_fields(struct log_fields *f, struct worker *w)
 {
 	const struct message *m;
 
-	*f = (struct log_fields){ .pool = w->wp->pool->name, .worker = w->pid };
+	*f = (struct log_fields){ .pool = w->wp->pool->name, .worker = w->pid,
+	    .unwatched = true };
 	/* With several at once nobody knows which one printed it. */
 	if (w->ready != 1 || list_empty(&w->messages))
 		return;

@@ -412,7 +412,7 @@ class Daemon(Process):
         self.conf = os.path.join(rig.dir, name + ".conf")
         self.control = os.path.join(rig.dir, name + ".sock")
         self.write(text)
-        self.env = dict(os.environ, **(env or {}))
+        self.env = dict(os.environ, STATE_DIRECTORY=rig.dir, **(env or {}))
         super().__init__(rig, "bot-operatord", [os.path.join(BUILD, "bot-operatord"), "--config", self.conf],
                          env=self.env)
         self.base = None

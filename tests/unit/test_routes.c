@@ -53,6 +53,17 @@ observer_metrics(struct observer *o, struct buffer *b)
 	buffer_add_str(b, "# EOF\n");
 }
 
+json_t *
+observer_history(struct observer *o, enum history_of of, const char *name,
+    uint64_t span_us)
+{
+	(void)o;
+	if (strcmp(name, "a b") != 0)
+		return NULL;
+	return json_pack("{s:i,s:s,s:i}", "of", (int)of, "name", name, "s",
+	    (int)(span_us / USEC_PER_SEC));
+}
+
 /* ---- asking ---- */
 
 static struct buffer in;
@@ -162,6 +173,30 @@ test_metrics_and_other_paths(void **state)
 }
 
 static void
+test_history_reads_its_query(void **state)
+{
+	struct observer o = { .health = HEALTH_OK };
+
+	(void)state;
+	assert_string_equal(ask(&o, "/history.json?queue=a%20b"),
+	    "{\"of\":1,\"name\":\"a b\",\"s\":3600}\n");
+	assert_true(slice_is(http1_header(&head, "Content-Type"),
+	    "application/json"));
+	assert_string_equal(ask(&o, "/history.json?span=1h+30min&pool=a+b"),
+	    "{\"of\":2,\"name\":\"a b\",\"s\":5400}\n");
+	assert_non_null(strstr(ask(&o, "/history.json"), "?queue=NAME"));
+	assert_int_equal(head.status, 400);
+	(void)ask(&o, "/history.json?queue=a+b&span=25h");
+	assert_int_equal(head.status, 400);
+	(void)ask(&o, "/history.json?queue=a+b&span=soon");
+	assert_int_equal(head.status, 400);
+	(void)ask(&o, "/history.json?queue=other");
+	assert_int_equal(head.status, 404);
+	(void)ask(&o, "/history.json?queue=a+b%00x");
+	assert_int_equal(head.status, 400);
+}
+
+static void
 test_page_is_served_with_a_strict_policy(void **state)
 {
 	struct observer o = { .health = HEALTH_OK };
@@ -243,6 +278,7 @@ main(void)
 		cmocka_unit_test(test_status_follows_health),
 		cmocka_unit_test(test_healthz_and_readyz),
 		cmocka_unit_test(test_metrics_and_other_paths),
+		cmocka_unit_test(test_history_reads_its_query),
 		cmocka_unit_test(test_page_is_served_with_a_strict_policy),
 		cmocka_unit_test(test_page_shows_figures_and_escapes),
 	};

@@ -1,0 +1,359 @@
+/*
+ * Events on their way to the sinks, and tests of that way.
+ */
+#include "observe/alert_impl.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+const char *
+alert_event_name(enum alert_event_kind k)
+{
+	static const char *const names[] = {
+		[ALERT_EVENT_FIRING] = "firing",
+		[ALERT_EVENT_REPEAT] = "repeat",
+		[ALERT_EVENT_RESOLVED] = "resolved",
+		[ALERT_EVENT_TEST] = "test",
+	};
+
+	return (size_t)k < ARRAY_SIZE(names) && names[k] != NULL ? names[k] :
+	    "?";
+}
+
+/* ---- sinks ---- */
+
+void
+alerts_add_sink(struct alerts *a, struct alert_sink *s)
+{
+	BUG_ON(a->nsinks >= ALERT_SINKS_MAX);
+	s->events = 0;
+	list_push_back(&a->sinks, &s->link);
+	a->nsinks++;
+}
+
+static void
+trial_end(struct alert_trial *t)
+{
+	struct alert_trial_ops ops = t->ops;
+	void *owner = t->owner;
+
+	alert_trial_abandon(t);
+	ops.on_end(owner);
+}
+
+/* One sink of a trial has answered or never will. */
+static void
+trial_answer(struct alert_trial *t, const struct alert_sink *s, bool ok,
+    const char *text)
+{
+	for (unsigned i = 0; i < t->nwaiting; i++) {
+		if (t->waiting[i] != s)
+			continue;
+		t->waiting[i] = t->waiting[--t->nwaiting];
+		t->ops.on_answer(t->owner, s->name, ok, text);
+		if (t->nwaiting == 0)
+			trial_end(t);
+		return;
+	}
+}
+
+void
+alerts_remove_sink(struct alerts *a, struct alert_sink *s)
+{
+	struct list *l, *tmp;
+
+	list_foreach(l, &a->sinks)
+		if (l == &s->link)
+			break;
+	if (l == &a->sinks)
+		return;
+	list_remove(&s->link);
+	a->nsinks--;
+	list_foreach_safe(l, tmp, &a->trials)
+		trial_answer(list_entry(l, struct alert_trial, link), s, false,
+		    "it was taken away");
+}
+
+/* ---- events ---- */
+
+const struct recent_lines *
+alert_lines(struct alerts *a, const struct alert_rule *r, const char *subject)
+{
+	struct list *l;
+
+	if (r->when.figure.scope == FIGURE_QUEUE)
+		list_foreach(l, &a->observer->queues) {
+			struct watch_queue *w = list_entry(l,
+			    struct watch_queue, link);
+
+			if (strcmp(w->name, subject) == 0)
+				return &w->lines;
+		}
+	if (r->when.figure.scope == FIGURE_POOL)
+		list_foreach(l, &a->observer->pools) {
+			struct watch_pool *w = list_entry(l,
+			    struct watch_pool, link);
+
+			if (strcmp(w->name, subject) == 0)
+				return &w->lines;
+		}
+	return NULL;
+}
+
+/* "queue orders: queue.backlog is 1200 (> 1000) for 10min" */
+static void
+add_summary(struct buffer *b, const struct alert_event *e)
+{
+	static const char *const scopes[] = {
+		[FIGURE_QUEUE] = "queue ", [FIGURE_POOL] = "pool ",
+		[FIGURE_OPERATOR] = "operator",
+	};
+	char span[CLOCK_SPAN_BYTES];
+
+	if (e->kind == ALERT_EVENT_TEST)
+		buffer_add_str(b, "a test, nothing is wrong: ");
+	buffer_printf(b, "%s%s: %s ", scopes[e->scope], e->subject, e->figure);
+	if (isnan(e->value))
+		buffer_add_str(b, "is not known");
+	else
+		buffer_printf(b, "is %s", e->value_text);
+	buffer_printf(b, " (%s: %s %s)", e->kind == ALERT_EVENT_RESOLVED ?
+	    "over" : "limit", e->op, e->threshold_text);
+	if (e->kind != ALERT_EVENT_TEST)
+		buffer_printf(b, "%s for %s", e->kind == ALERT_EVENT_RESOLVED ?
+		    ", was bad" : "", clock_span(span, e->duration_us));
+	if (e->note != NULL)
+		buffer_printf(b, "; %s", e->note);
+}
+
+/* The strings that an event points at, for as long as it lives. */
+struct event_texts {
+	struct buffer title, summary;
+	char value[FIGURE_TEXT_BYTES], threshold[FIGURE_TEXT_BYTES];
+};
+
+static void
+make_event(struct alerts *a, const struct alert_rule *r, const char *subject,
+    double value, struct event_texts *t, struct alert_event *e)
+{
+	const struct recent_lines *lines = alert_lines(a, r, subject);
+
+	e->severity = r->severity;
+	e->rule = r->name;
+	e->when = r->when.text;
+	e->scope = r->when.figure.scope;
+	e->subject = subject;
+	alert_title(&t->title, r, subject);
+	e->subject_title = buffer_cstr(&t->title);
+	e->figure = r->when.figure.name;
+	e->op = alert_op_text(r->when.op);
+	e->value = value;
+	e->threshold = r->when.threshold;
+	e->value_text = figure_text(&r->when.figure, value, t->value);
+	e->threshold_text = figure_text(&r->when.figure, r->when.threshold,
+	    t->threshold);
+	e->at_us = clock_realtime_us();
+	if (e->since_us == 0)
+		e->since_us = e->at_us;
+	e->for_us = r->for_us;
+	e->text = r->text;
+	e->runbook = r->runbook;
+	e->instance = observer_instance(a->observer);
+	for (unsigned i = 0; lines != NULL && i < lines->n; i++)
+		e->lines[e->nlines++] = recent_lines_get(lines, i);
+	add_summary(&t->summary, e);
+	e->summary = buffer_cstr(&t->summary);
+}
+
+static void
+texts_done(struct event_texts *t)
+{
+	buffer_done(&t->title);
+	buffer_done(&t->summary);
+}
+
+static void
+give(struct alerts *a, const struct alert_rule *r, const struct alert_event *e)
+{
+	struct list *l, *tmp;
+
+	a->notifying = true;
+	list_foreach_safe(l, tmp, &a->sinks) {
+		struct alert_sink *s = list_entry(l, struct alert_sink, link);
+
+		if (!alert_rule_notifies(r, s->name))
+			continue;
+		s->events++;
+		s->notify(s, e);
+	}
+	a->notifying = false;
+}
+
+bool
+alert_tell(struct alerts *a, struct alert *x, enum alert_event_kind kind,
+    const char *note)
+{
+	struct alert_event e = { .kind = kind, .note = note,
+		.since_us = x->since_us, .duration_us = x->held_us };
+	struct event_texts t = { .title = BUFFER_INIT };
+
+	if (kind != ALERT_EVENT_RESOLVED &&
+	    alert_silence_of(a, x->rule, x->subject) != NULL)
+		return false;
+	make_event(a, x->rule, x->subject, x->value, &t, &e);
+	give(a, x->rule, &e);
+	texts_done(&t);
+	return true;
+}
+
+/* ---- tests ---- */
+
+void
+alert_answer(struct alerts *a, uint64_t ticket, const struct alert_sink *s,
+    bool ok, const char *text)
+{
+	struct list *l, *tmp;
+
+	BUG_ON(a->notifying);
+	list_foreach_safe(l, tmp, &a->trials) {
+		struct alert_trial *t = list_entry(l, struct alert_trial, link);
+
+		if (ticket == 0 || t->ticket != ticket)
+			continue;
+		trial_answer(t, s, ok, text);
+		return;
+	}
+}
+
+static void
+on_trial_timeout(struct timer *timer)
+{
+	struct alert_trial *t = timer->owner;
+	char span[CLOCK_SPAN_BYTES];
+	_cleanup_free_ char *text = xasprintf("no answer within %s",
+	    clock_span(span, ALERT_TRY_TIMEOUT_US));
+
+	/* The last answer ends the trial. */
+	for (unsigned n = t->nwaiting; n > 0; n--)
+		trial_answer(t, t->waiting[0], false, text);
+}
+
+void
+alert_trial_abandon(struct alert_trial *t)
+{
+	timer_cancel(t->alerts->loop, &t->timer);
+	list_remove(&t->link);
+	free(t);
+}
+
+void
+alert_trials_free(struct alerts *a)
+{
+	struct list *l;
+
+	while ((l = list_first(&a->trials)) != NULL)
+		alert_trial_abandon(list_entry(l, struct alert_trial, link));
+}
+
+/* The first that the rule is for, and its figure now. */
+static const char *
+any_subject(struct alerts *a, const struct alert_rule *r, double *ret_value)
+{
+	struct observer *o = a->observer;
+	const struct queue *queue = NULL;
+	const struct pool *pool = NULL;
+	struct list *l;
+	struct queue *q;
+	struct pool *p;
+
+	engine_foreach_queue(q, o->engine, l)
+		if (queue == NULL && !q->removed &&
+		    alert_rule_is_for(r, q->name))
+			queue = q;
+	engine_foreach_pool(p, o->engine, l)
+		if (pool == NULL && !p->removed &&
+		    alert_rule_is_for(r, p->name))
+			pool = p;
+	*ret_value = NAN;
+	if ((r->when.figure.scope == FIGURE_QUEUE && queue == NULL) ||
+	    (r->when.figure.scope == FIGURE_POOL && pool == NULL))
+		return "(none)";
+	*ret_value = figure_read(&r->when.figure, o, queue, pool).value;
+	return r->when.figure.scope == FIGURE_QUEUE ? queue->name :
+	    r->when.figure.scope == FIGURE_POOL ? pool->name : "";
+}
+
+static void
+unknown_rule(struct alerts *a, const char *name, struct buffer *why)
+{
+	const char *names[64], *near;
+	struct alert_rule *r;
+	struct list *l;
+	size_t n = 0;
+
+	alerts_foreach_rule(r, a, l)
+		if (n < ARRAY_SIZE(names))
+			names[n++] = r->name;
+	near = config_suggest(name, names, n);
+	buffer_printf(why, "there is no rule \"%s\"", name);
+	if (near != NULL)
+		buffer_printf(why, "; did you mean \"%s\"?", near);
+}
+
+static unsigned
+collect_sinks(struct alerts *a, const struct alert_rule *r,
+    const struct alert_sink *ret[ALERT_SINKS_MAX])
+{
+	struct list *l;
+	unsigned n = 0;
+
+	list_foreach(l, &a->sinks) {
+		const struct alert_sink *s =
+		    list_entry(l, struct alert_sink, link);
+
+		if (alert_rule_notifies(r, s->name))
+			ret[n++] = s;
+	}
+	return n;
+}
+
+struct alert_trial *
+alerts_try(struct alerts *a, const char *name,
+    const struct alert_trial_ops *ops, void *owner, struct buffer *why)
+{
+	struct alert_rule *r = alert_rule_find(a, name);
+	struct alert_event e = { .kind = ALERT_EVENT_TEST };
+	struct event_texts texts = { .title = BUFFER_INIT };
+	struct alert_trial *t;
+	const char *subject;
+	double value;
+
+	if (r == NULL) {
+		unknown_rule(a, name, why);
+		return NULL;
+	}
+	t = new0(struct alert_trial);
+	t->nwaiting = collect_sinks(a, r, t->waiting);
+	if (t->nwaiting == 0) {
+		buffer_printf(why, a->nsinks == 0 ? "no sink is configured: "
+		    "nobody would be told of %s" : "Notify= leaves no sink: "
+		    "nobody would be told of %s", name);
+		free(t);
+		return NULL;
+	}
+	t->alerts = a;
+	t->ops = *ops;
+	t->owner = owner;
+	t->ticket = e.ticket = a->next_ticket++;
+	timer_init(&t->timer, "observe: alert test", on_trial_timeout, t);
+	timer_arm(a->loop, &t->timer, ALERT_TRY_TIMEOUT_US);
+	list_push_back(&a->trials, &t->link);
+	subject = any_subject(a, r, &value);
+	make_event(a, r, subject, value, &texts, &e);
+	give(a, r, &e);
+	texts_done(&texts);
+	return t;
+}

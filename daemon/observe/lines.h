@@ -1,0 +1,39 @@
+/*
+ * lines.h - the last warnings and errors of each queue and pool.
+ *
+ * Taken from the log as it is written (log_watch in base/log.h): an alert can
+ * show why.  Bounded; a line that is too long is cut.  What workers print
+ * themselves is not kept: it may hold a message's body.
+ */
+#ifndef BOT_OBSERVE_LINES_H
+#define BOT_OBSERVE_LINES_H
+
+#include "base/log.h"
+
+#define RECENT_LINES	5
+#define RECENT_LINE_BYTES	256
+
+struct observer;
+
+struct recent_line {
+	uint64_t at_us;			/* wall clock */
+	enum log_level level;
+	char text[RECENT_LINE_BYTES];
+};
+
+struct recent_lines {			/* zeros: none */
+	struct recent_line line[RECENT_LINES];	/* a ring */
+	unsigned first, n;
+};
+
+void	recent_lines_add(struct recent_lines *, enum log_level,
+	    const char *text);
+/* The i-th, oldest first; i < n. */
+const struct recent_line *recent_lines_get(const struct recent_lines *,
+	    unsigned i);
+
+/* From now on the observer's watches get the lines that name them. */
+void	recent_lines_watch(struct observer *);
+void	recent_lines_unwatch(struct observer *);
+
+#endif
