@@ -66,14 +66,29 @@ check_pool(struct config *c, const struct config_section *s,
 		    "Command=, Module=, Http=");
 }
 
+/* A name that is not there: "; did you mean ...", or nothing. */
+static void
+problem_unknown(struct config *c, const struct config_section *s,
+    const char *key, const char *kind, const char *name)
+{
+	const struct config_section *other = NULL;
+	const char *names[64], *close;
+	size_t n = 0;
+
+	while (n < ARRAY_SIZE(names) &&
+	    (other = config_next(c, kind, other)) != NULL)
+		names[n++] = config_label(other);
+	close = config_suggest(name, names, n);
+	config_problem(c, s, key, "there is no [%s %s]%s%s%s", kind, name,
+	    close != NULL ? "; did you mean \"" : "",
+	    close != NULL ? close : "", close != NULL ? "\"?" : "");
+}
+
 static void
 check_queue(struct config *c, const struct config_section *s)
 {
 	const char *name = queue_section_pool(c, s);
 	const struct config_section *pool;
-	const char *names[64];
-	const char *close;
-	size_t n = 0;
 
 	if (name == NULL) {
 		config_problem(c, s, NULL, "no Pool=: which [Pool NAME] shall "
@@ -82,14 +97,7 @@ check_queue(struct config *c, const struct config_section *s)
 	}
 	pool = config_find(c, "Pool", name);
 	if (pool == NULL) {
-		for (pool = config_next(c, "Pool", NULL);
-		    pool != NULL && n < ARRAY_SIZE(names);
-		    pool = config_next(c, "Pool", pool))
-			names[n++] = config_label(pool);
-		close = config_suggest(name, names, n);
-		config_problem(c, s, "Pool", "there is no [Pool %s]%s%s%s", name,
-		    close != NULL ? "; did you mean \"" : "",
-		    close != NULL ? close : "", close != NULL ? "\"?" : "");
+		problem_unknown(c, s, "Pool", "Pool", name);
 		return;
 	}
 	if (config_span_us(s, "MaxLease") < config_span_us(s, "Lease"))
@@ -100,6 +108,9 @@ check_queue(struct config *c, const struct config_section *s)
 		    "Timeout= of [Pool %s] (%s): a long run would lose its "
 		    "lease and be done twice; raise one or lower the other",
 		    name, config_origin(pool, "Timeout"));
+	for (char *const *r = config_words(s, "Requires"); *r != NULL; r++)
+		if (config_find(c, "Check", *r) == NULL)
+			problem_unknown(c, s, "Requires", "Check", *r);
 	if (config_words(s, "Require")[0] != NULL &&
 	    config_choice(s, "Format") == FORMAT_RAW)
 		config_problem(c, s, "Require", "Require= needs Format=json or "
@@ -142,6 +153,7 @@ queue_read_common(struct queue *q, const struct config_section *s)
 	q->max_bytes = (size_t)config_bytes(s, "MaxBytes");
 	q->format = config_choice(s, "Format");
 	q->require = config_words(s, "Require");
+	q->requires = config_words(s, "Requires");
 	q->order_by = config_string(s, "OrderBy");
 	q->rate_limit = config_rate(s, "RateLimit");
 	q->tokens = MIN(q->tokens, 1.0);
@@ -194,11 +206,14 @@ queue_create(struct engine *e, struct config *c, const struct config_section *s)
 	timer_init(&q->rate_timer, "queue.rate", rate_timer_fired, q);
 	timer_init(&q->probe_timer, "queue.probe", probe_timer_fired, q);
 	timer_init(&q->pause_timer, "queue.pause", pause_timer_fired, q);
+	timer_init(&q->ramp_timer, "queue.ramp", ramp_timer_fired, q);
 	q->tokens = 1;
 	q->tokens_us = q->changed_us = clock_monotonic_us();
 	queue_read_common(q, s);
 	list_push_back(&e->queues, &q->engine_link);
 	queue_set_pool(q, engine_pool(e, pool));
+	if (queue_closed_gate(q) != NULL)
+		q->paused |= PAUSED_BY_CHECK;
 	q->type->ops->init(q, c, s);
 	return q;
 }
@@ -221,6 +236,7 @@ queue_destroy(struct queue *q)
 	timer_cancel(q->loop, &q->rate_timer);
 	timer_cancel(q->loop, &q->probe_timer);
 	timer_cancel(q->loop, &q->pause_timer);
+	timer_cancel(q->loop, &q->ramp_timer);
 	queue_set_pool(q, NULL);
 	list_remove(&q->engine_link);
 	hash_done(&q->orders);
@@ -336,6 +352,7 @@ engine_new(struct loop *loop, struct resolver *resolver, struct config *c,
 	e->phase = ENGINE_STARTING;
 	list_init(&e->queues);
 	list_init(&e->pools);
+	list_init(&e->gates);
 	task_init(&e->dispatch_task, LOOP_DISPATCH, "engine.dispatch",
 	    dispatch_task_run, e);
 	timer_init(&e->drain_timer, "engine.drain", drain_timer_fired, e);
@@ -375,6 +392,7 @@ engine_free(struct engine *e)
 		queue_destroy(list_entry(l, struct queue, engine_link));
 	while ((l = list_first(&e->pools)) != NULL)
 		pool_destroy(list_entry(l, struct pool, engine_link));
+	gates_forget(e, NULL);
 	task_cancel(&e->dispatch_task);
 	timer_cancel(e->loop, &e->drain_timer);
 	config_unref(e->config);

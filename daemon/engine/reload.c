@@ -19,6 +19,7 @@ adopt_queue(struct queue *q, struct config *c, const struct config_section *s)
 	q->section = s;
 	q->config = config_ref(c);
 	config_unref(old);
+	gates_apply(q);
 }
 
 static void
@@ -155,6 +156,7 @@ engine_reload(struct engine *e, struct config *c)
 	engine_read_operator(e, c);
 	changed = reload_pools(e, c);
 	changed += reload_queues(e, c);
+	gates_forget(e, c);
 	config_unref(old);
 	engine_wake(e);
 	return changed;

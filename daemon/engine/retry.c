@@ -150,10 +150,13 @@ delay_timer_fired(struct timer *t)
 	list_foreach_safe(l, tmp, &q->delayed) {
 		struct message *m = list_entry(l, struct message, link);
 
-		if (m->due_us <= now)
-			message_enter_front(m);
-		else
+		if (m->due_us > now)
 			next = MIN(next, m->due_us);
+		else if ((q->paused & ~PAUSED_BY_RATE_LIMITED) != 0)
+			/* As all that waits when a pause begins. */
+			message_release(m);
+		else
+			message_enter_front(m);
 	}
 	if (next != USEC_INFINITY)
 		timer_arm_at(q->loop, t, next);
@@ -238,6 +241,7 @@ pool_verdict(struct pool *p, struct message *m, const struct verdict *v)
 		q->stats.failed++;
 		count_error(q, v->error_type);
 	}
+	ramp_verdict(q, v->kind);
 	engine_wake(q->engine);
 	if (m->lease_lost) {
 		/* Somebody else may have it by now: the receipt is dropped. */
