@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "observe/check.h"
 #include "queue/rabbitmq.h"
 #include "queue/redis.h"
 #include "queue/spool.h"
@@ -52,6 +53,7 @@ const struct config_kind *const bot_schema[] = {
 	&engine_pool_kind, &worker_pool_kind, &http_pool_kind,
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	&rabbitmq_queue_kind, &sqs_queue_kind,
+	&check_config_kind,
 	NULL
 };
 
@@ -60,8 +62,10 @@ bot_config_load(const char *path)
 {
 	struct config *c = config_load(path, bot_schema);
 
-	if (config_problems(c) == 0)
+	if (config_problems(c) == 0) {
+		checks_verify(c);
 		engine_check(c, &bot_types);
+	}
 	return c;
 }
 

@@ -15,6 +15,7 @@
 #include "control/api.h"
 #include "control/routes.h"
 #include "loop/signal.h"
+#include "observe/check.h"
 #include "observe/notify.h"
 
 #define EXIT_USAGE	2
@@ -26,6 +27,7 @@ struct operator {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct engine *engine;
+	struct checks *checks;
 	struct observer *observer;
 	struct notify *notify;
 	struct http_server *http;	/* NULL without Status= */
@@ -96,7 +98,9 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 		log_warning(NULL, "some changes in [Operator] need a restart "
 		    "to take effect");
 	apply_log_level(fresh);
-	changed = engine_reload(o->engine, fresh);
+	/* First, since a queue may require one that is new. */
+	changed = checks_reload(o->checks, fresh);
+	changed += engine_reload(o->engine, fresh);
 	o->config = fresh;
 	config_unref(old);
 	observer_refresh(o->observer);
@@ -130,6 +134,7 @@ drain(void *owner)
 		return;
 	}
 	o->draining = true;
+	checks_stop(o->checks);
 	engine_drain(o->engine, on_stopped, o);
 	notify_stopping(o->notify, o->engine->drain_until_us);
 }
@@ -243,6 +248,8 @@ start(struct operator *o)
 	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
 	o->observer = observer_new(o->loop, o->engine);
 	observer_set_instance(o->observer, operator_name(o->config));
+	o->checks = checks_new(o->loop, o->resolver, o->engine, o->config);
+	observer_set_checks(o->observer, o->checks);
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
@@ -254,6 +261,7 @@ start(struct operator *o)
 		return -EADDRINUSE;
 	}
 	o->started_us = clock_monotonic_us();
+	checks_start(o->checks);
 	engine_start(o->engine);
 	timer_arm(o->loop, &o->ready_timer, 0);
 	return 0;
@@ -268,6 +276,7 @@ finish(struct operator *o)
 	api_free(o->api);
 	notify_free(o->notify);
 	observer_free(o->observer);
+	checks_free(o->checks);
 	engine_free(o->engine);
 	resolver_free(o->resolver);
 	signal_watch_stop(&o->signals);

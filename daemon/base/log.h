@@ -7,9 +7,9 @@
  * what failed, where, what happens next and when.  No message bodies and no
  * secrets.
  *
- * Fields: BOT_QUEUE, BOT_POOL, BOT_MESSAGE, BOT_ATTEMPT, BOT_ERROR_TYPE,
- * BOT_WORKER (pid), MESSAGE_ID, CODE_FILE/LINE/FUNC.  On stderr the queue,
- * pool, message and worker stand in front of the text.
+ * Fields: BOT_QUEUE, BOT_POOL, BOT_CHECK, BOT_MESSAGE, BOT_ATTEMPT,
+ * BOT_ERROR_TYPE, BOT_WORKER (pid), MESSAGE_ID, CODE_FILE/LINE/FUNC.  On stderr
+ * the queue, pool, check, message and worker stand in front of the text.
  */
 #ifndef BOT_BASE_LOG_H
 #define BOT_BASE_LOG_H
@@ -33,6 +33,7 @@ enum log_level {
 struct log_fields {
 	const char *queue;
 	const char *pool;
+	const char *check;
 	struct slice message;		/* the broker's message id */
 	unsigned attempt;
 	const char *error_type;

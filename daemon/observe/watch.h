@@ -7,6 +7,7 @@
 #ifndef BOT_OBSERVE_WATCH_H
 #define BOT_OBSERVE_WATCH_H
 
+#include "observe/check_impl.h"
 #include "observe/observer.h"
 
 #define SAMPLE_EVERY_US		USEC_PER_SEC
@@ -64,6 +65,7 @@ struct observer {
 	struct timer tick;
 	char *instance;			/* NULL: the configuration's */
 	struct list queues, pools;
+	const struct checks *checks;	/* NULL: there are none */
 	uint64_t started_us;		/* monotonic */
 	uint64_t started_realtime_us;
 	uint64_t tick_us;		/* when the last sample was taken */
@@ -96,6 +98,9 @@ unsigned watch_settle_error_seconds(const struct watch_queue *,
 
 /* Brings all checks and the overall state up to date. */
 void	health_judge(struct observer *);
+
+/* Of one [Check NAME]: OK, STARTING while it is pending, DEGRADED, WARNING. */
+enum health health_of_dependency(const struct dependency *);
 
 const char *observer_instance(const struct observer *);
 /* When the monotonic time was, as wall clock. */
