@@ -409,7 +409,8 @@ reload_known(struct checks *set, struct config *c)
 
 		if (how == CONFIG_SAME)
 			continue;
-		changed++;
+		/* One that is made anew is counted when it is. */
+		changed += s == NULL || how == CONFIG_RELOADABLE;
 		log_notice(&f, s == NULL ? "removed" : how == CONFIG_CHANGED ?
 		    "configuration changed: it is pending again" :
 		    "configuration changed");
