@@ -156,8 +156,8 @@ to_journal(enum log_level level, const struct log_fields *f, const char *file,
 		journal_add(&e, "BOT_ERROR_TYPE=%s", f->error_type);
 	if (f->worker != 0)
 		journal_add(&e, "BOT_WORKER=%d", (int)f->worker);
-	if (f->message_id != NULL)
-		journal_add(&e, "MESSAGE_ID=%s", f->message_id);
+	if (f->event != NULL)
+		journal_add(&e, "MESSAGE_ID=%s", f->event);
 	for (int i = 0; i < e.n; i++)
 		e.iov[i].iov_base = buffer_head(&e.text) + e.at[i];
 	r = sd_journal_sendv(e.iov, e.n);

@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <sys/types.h>
 
+#include "base/log_event.h"
 #include "base/slice.h"
 
 /* syslog's numbers (RFC 5424, table 2), which journald shares. */
@@ -38,7 +39,7 @@ struct log_fields {
 	unsigned attempt;
 	const char *error_type;
 	pid_t worker;
-	const char *message_id;		/* 32 hex digits, for the catalog */
+	const char *event;		/* EVENT_*, as MESSAGE_ID */
 };
 
 /* Where lines go: decided once, from main. */
@@ -83,5 +84,11 @@ log_enabled(enum log_level level)
 
 #define LOG_QUEUE(name)		(&(struct log_fields){ .queue = (name) })
 #define LOG_POOL(name)		(&(struct log_fields){ .pool = (name) })
+/* The same with its kind of event. */
+#define LOG_EVENT(id)		(&(struct log_fields){ .event = (id) })
+#define LOG_QUEUE_EVENT(name, id) \
+	(&(struct log_fields){ .queue = (name), .event = (id) })
+#define LOG_POOL_EVENT(name, id) \
+	(&(struct log_fields){ .pool = (name), .event = (id) })
 
 #endif

@@ -298,7 +298,7 @@ pool_up(struct pool *p)
 	p->up = true;
 	p->changed_us = clock_monotonic_us();
 	error_clear(&p->error);
-	log_info(LOG_POOL(p->name), "ready");
+	log_info(LOG_POOL_EVENT(p->name, EVENT_POOL_READY), "ready");
 	list_foreach(l, &p->queues)
 		engine_resume(p->engine, list_entry(l, struct queue, pool_link),
 		    PAUSED_BY_POOL);
@@ -312,7 +312,8 @@ pool_down(struct pool *p, const struct error *err)
 
 	if (p->up || strcmp(p->error.code, err->code) != 0) {
 		p->changed_us = clock_monotonic_us();
-		log_error(LOG_POOL(p->name), "no worker can run: %s (%s); its "
+		log_error(LOG_POOL_EVENT(p->name, EVENT_POOL_BROKEN),
+		    "no worker can run: %s (%s); its "
 		    "queues wait, trying again", err->text, err->code);
 	}
 	p->up = false;
@@ -453,15 +454,18 @@ engine_dump(const struct engine *e)
 	struct queue *q;
 	struct pool *p;
 
-	log_at(LOG_LEVEL_CRIT, NULL, "engine: phase %d, %u messages, %zu bytes "
+	log_at(LOG_LEVEL_CRIT, LOG_EVENT(EVENT_BUG),
+	    "engine: phase %d, %u messages, %zu bytes "
 	    "held", (int)e->phase, e->messages_held, e->bytes_held);
 	engine_foreach_pool(p, e, l)
-		log_at(LOG_LEVEL_CRIT, LOG_POOL(p->name), "up %d, workers %u "
+		log_at(LOG_LEVEL_CRIT, LOG_POOL_EVENT(p->name, EVENT_BUG),
+		    "up %d, workers %u "
 		    "(%u-%u), busy %u, running %u, draining %d, drained %d",
 		    p->up, p->workers, p->min, p->max, p->busy, p->running,
 		    p->draining, p->drained);
 	engine_foreach_queue(q, e, l)
-		log_at(LOG_LEVEL_CRIT, LOG_QUEUE(q->name), "connected %d (%s), "
+		log_at(LOG_LEVEL_CRIT, LOG_QUEUE_EVENT(q->name, EVENT_BUG),
+		    "connected %d (%s), "
 		    "paused %#x, credit %u, waiting %u, held %u, delayed %u, "
 		    "running %u, settling %u, stopping %d, stopped %d",
 		    q->connected, q->error.code, q->paused, q->credit,

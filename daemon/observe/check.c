@@ -121,7 +121,8 @@ log_down(struct dependency *d)
 	char span[CLOCK_SPAN_BYTES];
 
 	add_queues(d, &b, "pause", "pauses", true);
-	log_warning(&((struct log_fields){ .check = d->name,
+	log_warning(&((struct log_fields){ .event = EVENT_CHECK_DOWN,
+	    .check = d->name,
 	    .error_type = d->error.code }), "down: %s (%s)%s; looking again "
 	    "every %s", d->error.text, d->error.code, buffer_cstr(&b),
 	    clock_span(span, d->interval_us));
@@ -138,10 +139,12 @@ log_up(struct dependency *d, bool first, uint64_t was_us)
 	add_queues(d, &b, "still wait for another check",
 	    "still waits for another check", true);
 	if (first)
-		log_info(&((struct log_fields){ .check = d->name }), "up%s",
+		log_info(&((struct log_fields){ .event = EVENT_CHECK_UP,
+		    .check = d->name }), "up%s",
 		    buffer_cstr(&b));
 	else
-		log_notice(&((struct log_fields){ .check = d->name }),
+		log_notice(&((struct log_fields){ .event = EVENT_CHECK_UP,
+		    .check = d->name }),
 		    "up again after %s%s", clock_span(span, was_us),
 		    buffer_cstr(&b));
 }
@@ -171,7 +174,8 @@ look_at_expiry(struct dependency *d)
 
 	if (expiring && !d->expiring) {
 		expiry_text(d, text, sizeof(text));
-		log_warning(&((struct log_fields){ .check = d->name }),
+		log_warning(&((struct log_fields){ .event = EVENT_CERTIFICATE_ENDS,
+		    .check = d->name }),
 		    "%s: renew it", text);
 	}
 	d->expiring = expiring;
@@ -401,7 +405,8 @@ reload_known(struct checks *set, struct config *c)
 
 	list_foreach_safe(l, tmp, &set->all) {
 		struct dependency *d = list_entry(l, struct dependency, link);
-		const struct log_fields f = { .check = d->name };
+		const struct log_fields f = { .event = EVENT_SECTION_CHANGED,
+			.check = d->name };
 		const struct config_section *s =
 		    config_find(c, "Check", d->name);
 		enum config_change how = s == NULL ? CONFIG_CHANGED :

@@ -97,7 +97,8 @@ problem(struct reader *r, const char *key, const char *fmt, ...)
 		config_problem(r->config, r->section, key, "%s",
 		    buffer_cstr(&b));
 	else
-		log_error(LOG_POOL(r->pool->name), "%s%s%s; the workers stay "
+		log_error(LOG_POOL_EVENT(r->pool->name, EVENT_SECTION_REFUSED),
+		    "%s%s%s; the workers stay "
 		    "as they are", key != NULL ? key : "",
 		    key != NULL ? "=: " : "", buffer_cstr(&b));
 }
