@@ -156,7 +156,8 @@ drain_timer_fired(struct timer *t)
 		if (p->drained)
 			continue;
 		if (p->running != 0)
-			log_warning(LOG_POOL_EVENT(p->name, EVENT_DRAIN_TIMEOUT),
+			log_warning(LOG_POOL_EVENT(p->name,
+			    EVENT_DRAIN_TIMEOUT),
 			    "DrainTimeout= is over: "
 			    "%u running messages are stopped and go back to "
 			    "their brokers", p->running);

@@ -47,12 +47,14 @@ reload_pools(struct engine *e, struct config *c)
 		if (p->removed)
 			continue;
 		if (s == NULL || handler_of(e->types, s) != p->type) {
-			log_notice(LOG_POOL_EVENT(p->name, EVENT_SECTION_CHANGED),
+			log_notice(LOG_POOL_EVENT(p->name,
+			    EVENT_SECTION_CHANGED),
 			    "removed");
 			p->removed = true;
 			changed++;
 		} else if (config_compare(p->section, s) != CONFIG_SAME) {
-			log_notice(LOG_POOL_EVENT(p->name, EVENT_SECTION_CHANGED),
+			log_notice(LOG_POOL_EVENT(p->name,
+			    EVENT_SECTION_CHANGED),
 			    "configuration changed");
 			adopt_pool(p, c, s);
 			changed++;
@@ -114,7 +116,8 @@ reload_queues(struct engine *e, struct config *c)
 		s = config_find(c, "Queue", q->name);
 		how = s == NULL ? CONFIG_CHANGED : config_compare(q->section, s);
 		if (how != CONFIG_SAME) {
-			log_notice(LOG_QUEUE_EVENT(q->name, EVENT_SECTION_CHANGED),
+			log_notice(LOG_QUEUE_EVENT(q->name,
+			    EVENT_SECTION_CHANGED),
 			    s == NULL ? "removed" :
 			    how == CONFIG_CHANGED ? "configuration changed: it "
 			    "gives its messages back and starts anew" :

@@ -331,8 +331,8 @@ queue_settled(struct queue *q, struct message *m, const struct error *err)
 		if (q->settle_log_us == 0 ||
 		    now - q->settle_log_us > LOG_EVERY_US) {
 			q->settle_log_us = now;
-			log_warning(&((struct log_fields){ .event = EVENT_SETTLE_FAILED,
-			    .queue = q->name,
+			log_warning(&((struct log_fields){
+			    .event = EVENT_SETTLE_FAILED, .queue = q->name,
 			    .message = m->name, .attempt = m->attempt }),
 			    "could not be settled: %s (%s); the broker will "
 			    "deliver it again", err->text, err->code);

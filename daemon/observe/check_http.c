@@ -8,7 +8,7 @@
 #include "client/http.h"
 #include "observe/check_impl.h"
 
-#define BODY_MAX	((size_t)64 * KIB)	/* more is cut; nobody reads it */
+#define BODY_MAX	((size_t)64 * KIB)	/* the rest is cut */
 
 struct look {
 	struct dependency *d;

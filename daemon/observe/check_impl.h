@@ -2,7 +2,8 @@
  * check_impl.h - what the files of check*.c, and those that show the checks,
  * tell one another.
  *
- *	check.c		the set, when to look, what results mean
+ *	check.c		when to look, and what results mean
+ *	check_set.c	all of them; reload
  *	check_keys.c	[Check NAME]: the keys, and reading them
  *	check_stream.c	TCP=, TLS=
  *	check_redis.c	Redis=
@@ -78,8 +79,8 @@ struct check_kind {
 	int (*start)(struct dependency *, struct error *err);
 	const char *(*stage)(const struct dependency *);
 	void (*cancel)(struct dependency *);
-	void (*fini)(struct dependency *);	/* after init; impl may be NULL */
-	unsigned uses;			/* CHECK_USES_*: keys that mean something */
+	void (*fini)(struct dependency *);
+	unsigned uses;			/* CHECK_USES_*: keys with an effect */
 };
 
 #define CHECK_USES_CA		0x1u
@@ -95,6 +96,17 @@ void	check_passed(struct dependency *);
 void	check_failed(struct dependency *, const struct error *);
 /* Of a certificate that ends then (wall clock, seconds since 1970). */
 void	check_saw_certificate(struct dependency *, int64_t until_s);
+
+/* ---- check.c, for check_set.c ---- */
+
+void	check_look_init(struct dependency *);
+/* In the next turn, unless it is under way or the set was stopped. */
+void	check_look_now(struct dependency *);
+void	check_look_stop(struct dependency *);
+/* After days_left or days_min has changed. */
+void	check_judge_expiry(struct dependency *);
+
+/* ---- check_keys.c ---- */
 
 /* NULL and a problem when no kind, or more than one, is chosen. */
 const struct check_kind *check_kind_of(struct config *,

@@ -13,12 +13,12 @@ static const struct check_kind *const kinds[] = {
 
 static const struct config_key keys[] = {
 	{ "TCP", CONFIG_ADDRESS, NULL, NULL, 0, 0, 0,
-	    "host:port, [v6]:port or the path of a Unix socket that must accept "
-	    "a connection." },
+	    "host:port, [v6]:port or the path of a Unix socket that must "
+	    "accept a connection." },
 	{ "TLS", CONFIG_ADDRESS, NULL, NULL, 0, 0, 0,
-	    "host:port with which a TLS handshake must succeed; the certificate "
-	    "is verified, and its days left are shown. Port 443 when none is "
-	    "written." },
+	    "host:port with which a TLS handshake must succeed; the "
+	    "certificate is verified, and its days left are shown. Port 443 "
+	    "when none is written." },
 	{ "HTTP", CONFIG_STRING, NULL, NULL, 0, 0, 0,
 	    "An http:// or https:// URL that must answer a GET with one of "
 	    "Status=. Redirects are not followed. HTTPS_PROXY and the like of "
@@ -49,8 +49,8 @@ static const struct config_key keys[] = {
 	    "check that a queue requires always counts; any other is only "
 	    "shown as a warning." },
 	{ "DaysLeft", CONFIG_UNSIGNED, "14", NULL, 0, 3650, CONFIG_RELOAD,
-	    "TLS, Redis: with fewer days left of the certificate the check is not ok "
-	    "any more. It is not down, and no queue pauses, until the "
+	    "TLS, Redis: with fewer days left of the certificate the check is "
+	    "not ok any more. It is not down, and no queue pauses, until the "
 	    "certificate has ended." },
 	{ "Status", CONFIG_UNSIGNED_RANGE, "200-299", NULL, 100, 599, 0,
 	    "HTTP: which status codes are good." },
@@ -111,8 +111,9 @@ check_kind_of(struct config *c, const struct config_section *s)
 	for (size_t i = 0; i < ARRAY_SIZE(special); i++)
 		if ((kind->uses & special[i].use) == 0 &&
 		    config_is_set(s, special[i].key))
-			config_problem(c, s, special[i].key, "%s= has no effect "
-			    "on a check with %s=", special[i].key, kind->key);
+			config_problem(c, s, special[i].key, "%s= has no "
+			    "effect on a check with %s=", special[i].key,
+			    kind->key);
 	return kind;
 }
 

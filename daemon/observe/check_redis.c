@@ -138,8 +138,9 @@ init(struct dependency *d, struct config *c)
 		    "PasswordFile=");
 	if (config_is_set(d->section, "ServerName") &&
 	    !config_is_set(d->section, "CAFile"))
-		config_problem(c, d->section, "ServerName", "ServerName= has no "
-		    "effect without CAFile=: Redis= speaks TLS only with it");
+		config_problem(c, d->section, "ServerName", "ServerName= has "
+		    "no effect without CAFile=: Redis= speaks TLS only with "
+		    "it");
 }
 
 static int

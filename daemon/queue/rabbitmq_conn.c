@@ -359,7 +359,8 @@ on_blocked(struct rabbit_conn *c, struct slice reason)
 {
 	error_quote(reason, c->blocked_reason, sizeof(c->blocked_reason));
 	if (!c->blocked)
-		log_warning(LOG_QUEUE_EVENT(c->rq->queue->name, EVENT_QUEUE_SLOWED),
+		log_warning(LOG_QUEUE_EVENT(c->rq->queue->name,
+		    EVENT_QUEUE_SLOWED),
 		    "the broker blocks "
 		    "publishing (%.100s): retries and dead letters wait, "
 		    "nothing is lost", c->blocked_reason);

@@ -217,7 +217,8 @@ on_done(struct http_request *r, const struct http_response *res,
 		    "the management API answered with HTTP %u", res->status);
 	/* Everything else works without it. */
 	if (error_is_set(&m->error) && strcmp(before.code, m->error.code) != 0)
-		log_warning(LOG_QUEUE_EVENT(m->rq->queue->name, EVENT_BROKER_ERROR),
+		log_warning(LOG_QUEUE_EVENT(m->rq->queue->name,
+		    EVENT_BROKER_ERROR),
 		    "Management=: %s "
 		    "(%s); the queue itself is not affected, it is asked "
 		    "again", m->error.text, m->error.code);

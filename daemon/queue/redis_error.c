@@ -153,7 +153,8 @@ redis_reply_ok(struct redis_queue *rq, const struct resp *reply,
 	else if (redis_error_is_fatal(reply))
 		redis_fail(rq, &err);
 	else
-		log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_BROKER_ERROR),
+		log_warning(LOG_QUEUE_EVENT(rq->queue->name,
+		    EVENT_BROKER_ERROR),
 		    "%s failed: %s", what,
 		    err.text);
 	return false;

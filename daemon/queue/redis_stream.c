@@ -48,7 +48,8 @@ group_made(struct redis_queue *rq, const struct resp *reply,
 		return;
 	}
 	if (reply->type != RESP_ERROR)
-		log_notice(LOG_QUEUE_EVENT(rq->queue->name, EVENT_QUEUE_RECOVERED),
+		log_notice(LOG_QUEUE_EVENT(rq->queue->name,
+		    EVENT_QUEUE_RECOVERED),
 		    "made the group %s of "
 		    "stream %s, which begins with its first entry", rq->group,
 		    rq->key);

@@ -199,7 +199,8 @@ finish(struct spool *s)
 	case SPOOL_CUR:
 		/* Moving may have hidden some from the reader. */
 		if (s->scan_moved != 0) {
-			log_notice(LOG_QUEUE_EVENT(s->queue->name, EVENT_QUEUE_RECOVERED),
+			log_notice(LOG_QUEUE_EVENT(s->queue->name,
+			    EVENT_QUEUE_RECOVERED),
 			    "%u messages "
 			    "that were taken and not settled go back to new/",
 			    s->scan_moved);
@@ -211,7 +212,8 @@ finish(struct spool *s)
 		break;
 	case SPOOL_DELAYED:
 		if (s->scan_count != 0)
-			log_warning(LOG_QUEUE_EVENT(s->queue->name, EVENT_MESSAGE_STUCK),
+			log_warning(LOG_QUEUE_EVENT(s->queue->name,
+			    EVENT_MESSAGE_STUCK),
 			    "%llu files in "
 			    "%s/delayed are none of ours and are left alone",
 			    (unsigned long long)s->scan_count, s->path);

@@ -70,7 +70,8 @@ static bool
 on_event(struct spool *s, const struct inotify_event *ev)
 {
 	if ((ev->mask & IN_Q_OVERFLOW) != 0) {
-		log_notice(LOG_QUEUE_EVENT(s->queue->name, EVENT_QUEUE_RECOVERED),
+		log_notice(LOG_QUEUE_EVENT(s->queue->name,
+		    EVENT_QUEUE_RECOVERED),
 		    "more files came than "
 		    "the kernel could list; new/ is read again");
 		spool_want(s, SPOOL_BIT(SPOOL_NEW));

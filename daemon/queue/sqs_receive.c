@@ -111,7 +111,8 @@ static void
 throttled(struct sqs_queue *sq, const struct error *err)
 {
 	if (sq->throttles == 0)
-		log_warning(LOG_QUEUE_EVENT(sq->queue->name, EVENT_QUEUE_SLOWED),
+		log_warning(LOG_QUEUE_EVENT(sq->queue->name,
+		    EVENT_QUEUE_SLOWED),
 		    "receiving slows down: "
 		    "%s (%s)", err->text, err->code);
 	sq->throttle = *err;

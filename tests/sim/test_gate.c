@@ -281,7 +281,7 @@ first_fails_script(struct sim_message *s, const struct message *m,
 /* An ordered message waits for its retry in the operator; when that falls due
    behind a closed gate it goes back, and no lease runs out. */
 static void
-test_invariant_5_a_delayed_message_is_not_kept_behind_a_gate(void **state)
+test_invariant_5_a_gate_keeps_no_delayed_message(void **state)
 {
 	struct rig *r = rig_new(CHECK POOL "[Queue jobs]\nType=fake\n"
 	    "Requires=db\nBackoff=5s\nLease=10s\nMaxLease=1min\n");
@@ -397,7 +397,7 @@ main(void)
 		cmocka_unit_test(
 		    test_invariant_1_a_flapping_check_loses_nothing),
 		cmocka_unit_test(
-		    test_invariant_5_a_delayed_message_is_not_kept_behind_a_gate),
+		    test_invariant_5_a_gate_keeps_no_delayed_message),
 		cmocka_unit_test(test_invariant_9_an_unknown_check_is_an_error),
 		cmocka_unit_test(test_reload_adds_and_removes_a_gate),
 		cmocka_unit_test(test_drain_behind_a_closed_gate),
