@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "observe/alert.h"
+#include "observe/check.h"
 #include "queue/pubsub.h"
 #include "queue/rabbitmq.h"
 #include "queue/redis.h"
@@ -54,7 +55,7 @@ const struct config_kind *const bot_schema[] = {
 	&engine_pool_kind, &worker_pool_kind, &http_pool_kind,
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	&rabbitmq_queue_kind, &sqs_queue_kind, &pubsub_queue_kind,
-	&alert_kind,
+	&alert_kind, &check_config_kind,
 	NULL
 };
 
@@ -66,8 +67,10 @@ bot_config_load(const char *path)
 {
 	struct config *c = config_load(path, bot_schema);
 
-	if (config_problems(c) == 0)
+	if (config_problems(c) == 0) {
+		checks_verify(c);
 		engine_check(c, &bot_types);
+	}
 	if (config_problems(c) == 0)
 		alerts_check(c, &bot_types, bot_sinks);
 	return c;

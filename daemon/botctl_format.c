@@ -277,6 +277,45 @@ add_pools(struct buffer *b, const json_t *s, const struct style *style)
 	table_done(&t);
 }
 
+static void
+add_checks(struct buffer *b, const json_t *s, const struct style *style)
+{
+	json_t *all = json_object_get(s, "dependencies"), *d, *queue;
+	const char *name;
+	struct table t;
+	size_t i;
+
+	if (json_object_size(all) == 0)
+		return;
+	buffer_add_char(b, '\n');
+	table_init(&t, "CHECK KIND STATE >LATENCY_ms >DAYS_LEFT >LOOKS >FAILED "
+	    "LAST QUEUES TARGET");
+	json_object_foreach(all, name, d) {
+		_cleanup_buffer_ struct buffer queues = BUFFER_INIT;
+
+		json_array_foreach(json_object_get(d, "queues"), i, queue)
+			buffer_printf(&queues, "%s%s", i == 0 ? "" : ",",
+			    json_string_value(queue));
+		table_cell(&t, "%s", name);
+		table_cell(&t, "%s", str(d, "kind"));
+		table_cell(&t, "%s", strcmp(str(d, "status"), "down") == 0 ?
+		    "DOWN" : str(d, "status"));
+		table_cell_take(&t,
+		    number_text(json_object_get(d, "latency_ms")));
+		table_cell_take(&t,
+		    number_text(json_object_get(d, "days_left")));
+		table_cell_take(&t, number_text(json_object_get(d, "looks")));
+		table_cell_take(&t, number_text(json_object_get(d, "failed")));
+		table_cell_take(&t, span_text(json_object_get(d,
+		    "last_looked_seconds"), "never", " ago"));
+		table_cell(&t, "%s", buffer_len(&queues) != 0 ?
+		    buffer_cstr(&queues) : "-");
+		table_cell(&t, "%s", str(d, "target"));
+	}
+	table_print(&t, b, "", style);
+	table_done(&t);
+}
+
 /* ---- below: what went wrong lately ---- */
 
 static void
@@ -407,6 +446,7 @@ format_status(struct buffer *b, const json_t *s, const json_t *before,
 	add_queues(b, s, before, seconds, style);
 	buffer_add_char(b, '\n');
 	add_pools(b, s, style);
+	add_checks(b, s, style);
 	add_errors(b, s);
 	if (before == NULL) {
 		_cleanup_buffer_ struct buffer hints = BUFFER_INIT;

@@ -16,6 +16,7 @@
 #include "control/routes.h"
 #include "loop/signal.h"
 #include "observe/alert.h"
+#include "observe/check.h"
 #include "observe/notify.h"
 
 #define EXIT_USAGE	2
@@ -27,6 +28,7 @@ struct operator {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct engine *engine;
+	struct checks *checks;
 	struct observer *observer;
 	struct alerts *alerts;
 	struct notify *notify;
@@ -76,10 +78,12 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 
 	*ret_changed = 0;
 	if (n != 0) {
-		log_error(NULL, "%s has %zu problem%s; the old configuration "
+		log_error(LOG_EVENT(EVENT_RELOAD_REFUSED),
+		    "%s has %zu problem%s; the old configuration "
 		    "stays in force:", o->path, n, n == 1 ? "" : "s");
 		for (size_t i = 0; i < n; i++) {
-			log_error(NULL, "%s", config_problem_text(fresh, i));
+			log_error(LOG_EVENT(EVENT_RELOAD_REFUSED),
+			    "%s", config_problem_text(fresh, i));
 			buffer_printf(problems, "%s\n",
 			    config_problem_text(fresh, i));
 		}
@@ -95,15 +99,19 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 	if (operator_section(old) != NULL && operator_section(fresh) != NULL &&
 	    config_compare(operator_section(old), operator_section(fresh)) ==
 	    CONFIG_CHANGED)
-		log_warning(NULL, "some changes in [Operator] need a restart "
+		log_warning(LOG_EVENT(EVENT_RELOAD_PARTIAL),
+		    "some changes in [Operator] need a restart "
 		    "to take effect");
 	apply_log_level(fresh);
-	changed = engine_reload(o->engine, fresh);
+	/* First, since a queue may require one that is new. */
+	changed = checks_reload(o->checks, fresh);
+	changed += engine_reload(o->engine, fresh);
 	o->config = fresh;
 	config_unref(old);
 	observer_refresh(o->observer);
 	alerts_reload(o->alerts, fresh);
-	log_notice(NULL, "reloaded %s: %u section%s changed", o->path, changed,
+	log_notice(LOG_EVENT(EVENT_RELOADED),
+	    "reloaded %s: %u section%s changed", o->path, changed,
 	    changed == 1 ? "" : "s");
 	notify_ready(o->notify);
 	*ret_changed = changed;
@@ -115,7 +123,8 @@ on_stopped(void *owner)
 {
 	struct operator *o = owner;
 
-	log_notice(NULL, "drained; done %llu, retried %llu, dead %llu since "
+	log_notice(LOG_EVENT(EVENT_STOPPED),
+	    "drained; done %llu, retried %llu, dead %llu since "
 	    "the start", (unsigned long long)o->engine->done,
 	    (unsigned long long)o->engine->retried,
 	    (unsigned long long)o->engine->dead);
@@ -133,6 +142,7 @@ drain(void *owner)
 		return;
 	}
 	o->draining = true;
+	checks_stop(o->checks);
 	engine_drain(o->engine, on_stopped, o);
 	notify_stopping(o->notify, o->engine->drain_until_us);
 }
@@ -169,10 +179,11 @@ check_ready(struct timer *t)
 		return;
 	}
 	if (observer_ready(o->observer))
-		log_notice(NULL, "ready after %llu ms",
+		log_notice(LOG_EVENT(EVENT_READY), "ready after %llu ms",
 		    (unsigned long long)(since / USEC_PER_MSEC));
 	else
-		log_warning(NULL, "no queue can be worked on yet; going on "
+		log_warning(LOG_EVENT(EVENT_NOT_READY),
+		    "no queue can be worked on yet; going on "
 		    "trying");
 	notify_ready(o->notify);
 }
@@ -223,7 +234,7 @@ serve_status(struct operator *o, struct error *err)
 	routes_add(o->http, o->observer);
 	r = http_server_listen(o->http, &address, err);
 	if (r == 0)
-		log_notice(NULL, "status at http://%s/",
+		log_notice(LOG_EVENT(EVENT_START), "status at http://%s/",
 		    address_text(http_server_address(o->http), shown));
 	return r;
 }
@@ -242,13 +253,16 @@ start(struct operator *o)
 	    (r = signal_watch_start(&o->signals, o->loop, signals, on_signal,
 	    o)) < 0 ||
 	    (r = resolver_new(o->loop, &o->resolver)) < 0) {
-		log_error(NULL, "cannot start: %s", strerror(-r));
+		log_error(LOG_EVENT(EVENT_CANNOT_START),
+		    "cannot start: %s", strerror(-r));
 		return r;
 	}
 	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
 	o->observer = observer_new(o->loop, o->engine);
 	observer_set_instance(o->observer, operator_name(o->config));
 	o->alerts = alerts_new(o->loop, o->observer, o->config, states);
+	o->checks = checks_new(o->loop, o->resolver, o->engine, o->config);
+	observer_set_checks(o->observer, o->checks);
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
@@ -257,10 +271,12 @@ start(struct operator *o)
 	    .alerts = o->alerts, .on_drain = drain,
 	    .on_reload = reload, .owner = o }, control, &o->api, &err) < 0 ||
 	    serve_status(o, &err) < 0) {
-		log_error(NULL, "cannot start: %s", err.text);
+		log_error(LOG_EVENT(EVENT_CANNOT_START),
+		    "cannot start: %s", err.text);
 		return -EADDRINUSE;
 	}
 	o->started_us = clock_monotonic_us();
+	checks_start(o->checks);
 	engine_start(o->engine);
 	timer_arm(o->loop, &o->ready_timer, 0);
 	return 0;
@@ -276,6 +292,7 @@ finish(struct operator *o)
 	notify_free(o->notify);
 	alerts_free(o->alerts);
 	observer_free(o->observer);
+	checks_free(o->checks);
 	engine_free(o->engine);
 	resolver_free(o->resolver);
 	signal_watch_stop(&o->signals);
@@ -308,13 +325,15 @@ run(struct operator *o)
 	harden();
 	running = o;
 	panic_hook = dump_state;
-	log_notice(NULL, "bot-operator %s starts with %s", PACKAGE_VERSION,
+	log_notice(LOG_EVENT(EVENT_START),
+	    "bot-operator %s starts with %s", PACKAGE_VERSION,
 	    o->path);
 	r = start(o);
 	if (r == 0) {
 		r = loop_run(o->loop);
 		if (r < 0)
-			log_error(NULL, "the loop failed: %s", strerror(-r));
+			log_error(LOG_EVENT(EVENT_CANNOT_START),
+			    "the loop failed: %s", strerror(-r));
 	}
 	finish(o);
 	running = NULL;

@@ -162,6 +162,8 @@ to_journal(enum log_level level, const struct log_fields *f, const char *file,
 		journal_add(&e, "BOT_QUEUE=%s", f->queue);
 	if (f->pool != NULL)
 		journal_add(&e, "BOT_POOL=%s", f->pool);
+	if (f->check != NULL)
+		journal_add(&e, "BOT_CHECK=%s", f->check);
 	if (f->message.n != 0)
 		journal_add(&e, "BOT_MESSAGE=%.*s", (int)f->message.n,
 		    f->message.p);
@@ -171,8 +173,8 @@ to_journal(enum log_level level, const struct log_fields *f, const char *file,
 		journal_add(&e, "BOT_ERROR_TYPE=%s", f->error_type);
 	if (f->worker != 0)
 		journal_add(&e, "BOT_WORKER=%d", (int)f->worker);
-	if (f->message_id != NULL)
-		journal_add(&e, "MESSAGE_ID=%s", f->message_id);
+	if (f->event != NULL)
+		journal_add(&e, "MESSAGE_ID=%s", f->event);
 	for (int i = 0; i < e.n; i++)
 		e.iov[i].iov_base = buffer_head(&e.text) + e.at[i];
 	r = sd_journal_sendv(e.iov, e.n);
@@ -230,6 +232,8 @@ to_stderr(enum log_level level, const struct log_fields *f, const char *text)
 		buffer_printf(&b, "queue %s: ", f->queue);
 	if (f->pool != NULL)
 		buffer_printf(&b, "pool %s: ", f->pool);
+	if (f->check != NULL)
+		buffer_printf(&b, "check %s: ", f->check);
 	if (f->worker != 0)
 		buffer_printf(&b, "worker %d: ", (int)f->worker);
 	if (f->message.n != 0)

@@ -7,9 +7,9 @@
  * what failed, where, what happens next and when.  No message bodies and no
  * secrets.
  *
- * Fields: BOT_QUEUE, BOT_POOL, BOT_MESSAGE, BOT_ATTEMPT, BOT_ERROR_TYPE,
- * BOT_WORKER (pid), MESSAGE_ID, CODE_FILE/LINE/FUNC.  On stderr the queue,
- * pool, message and worker stand in front of the text.
+ * Fields: BOT_QUEUE, BOT_POOL, BOT_CHECK, BOT_MESSAGE, BOT_ATTEMPT,
+ * BOT_ERROR_TYPE, BOT_WORKER (pid), MESSAGE_ID, CODE_FILE/LINE/FUNC.  On stderr
+ * the queue, pool, check, message and worker stand in front of the text.
  */
 #ifndef BOT_BASE_LOG_H
 #define BOT_BASE_LOG_H
@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <sys/types.h>
 
+#include "base/log_event.h"
 #include "base/slice.h"
 
 /* syslog's numbers (RFC 5424, table 2), which journald shares. */
@@ -33,11 +34,12 @@ enum log_level {
 struct log_fields {
 	const char *queue;
 	const char *pool;
+	const char *check;
 	struct slice message;		/* the broker's message id */
 	unsigned attempt;
 	const char *error_type;
 	pid_t worker;
-	const char *message_id;		/* 32 hex digits, for the catalog */
+	const char *event;		/* EVENT_*, as MESSAGE_ID */
 	bool unwatched;		/* not for log_watch(): a handler's own words
 				   (they may hold a message's body), or what
 				   was said because of other lines */
@@ -91,5 +93,11 @@ log_enabled(enum log_level level)
 
 #define LOG_QUEUE(name)		(&(struct log_fields){ .queue = (name) })
 #define LOG_POOL(name)		(&(struct log_fields){ .pool = (name) })
+/* The same with its kind of event. */
+#define LOG_EVENT(id)		(&(struct log_fields){ .event = (id) })
+#define LOG_QUEUE_EVENT(name, id) \
+	(&(struct log_fields){ .queue = (name), .event = (id) })
+#define LOG_POOL_EVENT(name, id) \
+	(&(struct log_fields){ .pool = (name), .event = (id) })
 
 #endif

@@ -197,7 +197,8 @@ failed(struct aws_credentials *c, const struct error *err)
 	}
 	timer_arm(loop, &c->timer, pause);
 	if (c->failures == 1)
-		log_warning(NULL, "AWS credentials could not be refreshed: "
+		log_warning(LOG_EVENT(EVENT_CREDENTIALS_FAILED),
+		    "AWS credentials could not be refreshed: "
 		    "%s; those in use are kept until %s, next try in %s",
 		    err->text, clock_iso(end, c->until_us, false),
 		    clock_span(span, pause));
@@ -239,7 +240,8 @@ succeeded(struct aws_credentials *c, struct aws_answer *a)
 
 	adopt(c, a);
 	if (c->failures != 0)
-		log_notice(NULL, "AWS credentials are there again, from %s",
+		log_notice(LOG_EVENT(EVENT_CREDENTIALS_BACK),
+		    "AWS credentials are there again, from %s",
 		    c->source);
 	c->failures = 0;
 	c->not_before_us = 0;

@@ -188,7 +188,8 @@ failed(struct google_token *t, const struct error *err)
 	}
 	timer_arm(t->params.loop, &t->timer, pause);
 	if (t->failures == 1)
-		log_warning(NULL, "the token for Google could not be "
+		log_warning(LOG_EVENT(EVENT_CREDENTIALS_FAILED),
+		    "the token for Google could not be "
 		    "refreshed: %s; the one in use is kept until %s, next try "
 		    "in %s", err->text, clock_iso(end, t->bearer.expires_us,
 		    false), clock_span(span, pause));
@@ -243,7 +244,8 @@ succeeded(struct google_token *t, struct google_answer *a, uint64_t now,
 
 	adopt(t, a, expires_us);
 	if (t->failures != 0)
-		log_notice(NULL, "a token for Google is there again, from %s",
+		log_notice(LOG_EVENT(EVENT_CREDENTIALS_BACK),
+		    "a token for Google is there again, from %s",
 		    t->source);
 	t->failures = 0;
 	t->not_before_us = 0;

@@ -286,7 +286,8 @@ on_accept(struct listener *l, int fd, const struct sockaddr *peer _unused_)
 	struct api_conn *c;
 
 	if (!is_allowed(api, fd, &cred)) {
-		log_warning(NULL, "control socket: uid %u (gid %u, pid %d) is "
+		log_warning(LOG_EVENT(EVENT_CONTROL_REFUSED),
+		    "control socket: uid %u (gid %u, pid %d) is "
 		    "neither root nor our user nor in the socket's group: "
 		    "refused", (unsigned)cred.uid, (unsigned)cred.gid,
 		    (int)cred.pid);
@@ -294,7 +295,8 @@ on_accept(struct listener *l, int fd, const struct sockaddr *peer _unused_)
 		return;
 	}
 	if (api->nconns >= API_CONNECTIONS_MAX) {
-		log_warning(NULL, "control socket: %u connections are open, "
+		log_warning(LOG_EVENT(EVENT_CONTROL_REFUSED),
+		    "control socket: %u connections are open, "
 		    "pid %d was refused", api->nconns, (int)cred.pid);
 		refuse(fd, "too many control connections");
 		return;

@@ -11,7 +11,11 @@ void
 api_audit(const struct api_conn *c, const struct log_fields *fields,
     const char *what)
 {
-	log_notice(fields, "%s, asked for by uid %u (pid %d)", what,
+	struct log_fields f = fields != NULL ? *fields :
+	    (struct log_fields){ .queue = NULL };
+
+	f.event = EVENT_CONTROL_COMMAND;
+	log_notice(&f, "%s, asked for by uid %u (pid %d)", what,
 	    (unsigned)c->peer.uid, (int)c->peer.pid);
 }
 

@@ -15,7 +15,8 @@ queue_up(struct queue *q)
 {
 	if (q->connected)
 		return;
-	log_notice(LOG_QUEUE(q->name), q->stats.connects == 0 ? "connected" :
+	log_notice(LOG_QUEUE_EVENT(q->name, EVENT_QUEUE_UP),
+	    q->stats.connects == 0 ? "connected" :
 	    "connected again");
 	q->connected = true;
 	q->stats.connects++;
@@ -32,7 +33,8 @@ queue_down(struct queue *q, const struct error *err)
 	bool news = q->connected || strcmp(q->error.code, err->code) != 0;
 
 	if (news) {
-		log_error(LOG_QUEUE(q->name), "%s: %s (%s); trying again until "
+		log_error(LOG_QUEUE_EVENT(q->name, EVENT_QUEUE_DOWN),
+		    "%s: %s (%s); trying again until "
 		    "it works", q->connected ? "connection lost" :
 		    "not connected", err->text, err->code);
 		q->changed_us = clock_monotonic_us();
@@ -81,7 +83,8 @@ admit(struct queue *q, struct message *m)
 static void
 bury_malformed(struct queue *q, struct message *m, const char *why)
 {
-	log_warning(&((struct log_fields){ .queue = q->name,
+	log_warning(&((struct log_fields){ .event = EVENT_DEAD_LETTER,
+	    .queue = q->name,
 	    .message = m->name, .attempt = m->attempt,
 	    .error_type = ERROR_TYPE_INVALID_FORMAT }),
 	    "not a valid message, it goes to the dead letters: %s", why);

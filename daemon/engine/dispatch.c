@@ -19,6 +19,12 @@ may_start(const struct queue *q)
 	return q->paused == 0 && q->nwaiting != 0;
 }
 
+static unsigned
+may_start_now(struct queue *q)
+{
+	return MIN(rate_allows(q), ramp_allows(q));
+}
+
 static struct list *
 next_of(struct pool *p, struct list *at)
 {
@@ -42,7 +48,7 @@ pick(struct pool *p)
 	do {
 		struct queue *q = list_entry(at, struct queue, pool_link);
 
-		if (may_start(q) && rate_allows(q) != 0) {
+		if (may_start(q) && may_start_now(q) != 0) {
 			if (q->deficit <= 0)
 				q->deficit = (int)q->weight;
 			p->next_queue = q;
@@ -80,7 +86,7 @@ dispatch(struct pool *p)
 		return;
 	slots = p->type->ops->slots(p);
 	while (slots != 0 && (q = pick(p)) != NULL) {
-		unsigned n = MIN(MIN(slots, q->nwaiting), rate_allows(q));
+		unsigned n = MIN(MIN(slots, q->nwaiting), may_start_now(q));
 
 		/* Alone in its pool a queue needs no turns. */
 		if (p->queues.next != p->queues.prev)
@@ -93,8 +99,8 @@ dispatch(struct pool *p)
 	list_foreach(l, &p->queues) {
 		q = list_entry(l, struct queue, pool_link);
 		if (q->paused == 0)
-			waiting += q->rate_limit > 0 ? MIN(q->nwaiting,
-			    rate_allows(q)) : q->nwaiting;
+			waiting += q->rate_limit > 0 || q->ramp != 0 ?
+			    MIN(q->nwaiting, may_start_now(q)) : q->nwaiting;
 	}
 	p->type->ops->demand(p, waiting);
 }
@@ -162,6 +168,10 @@ credit_of(struct queue *q, unsigned slots)
 	if (!q->connected || q->stopping || q->paused != 0 || !q->pool->up)
 		return 0;
 	want = target(q, slots);
+	if (q->ramp >= want)
+		ramp_end(q);
+	else if (q->ramp != 0)
+		want = q->ramp;
 	n = want > active ? want - active : 0;
 	/* What is held behind a key must not starve other keys, yet end. */
 	n = MIN(n, 4 * want > q->nheld ? 4 * want - q->nheld : 0);

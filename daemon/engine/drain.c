@@ -136,7 +136,8 @@ engine_drain(struct engine *e, void (*on_stopped)(void *owner), void *owner)
 	}
 	engine_foreach_pool(p, e, l)
 		retire_pool(p);
-	log_notice(NULL, "draining: %u running messages may finish within %s, "
+	log_notice(LOG_EVENT(EVENT_DRAIN),
+	    "draining: %u running messages may finish within %s, "
 	    "the others go back to their brokers", running,
 	    clock_span(span, e->drain_timeout_us));
 	e->drain_until_us = sat_add(clock_monotonic_us(), e->drain_timeout_us);
@@ -155,7 +156,9 @@ drain_timer_fired(struct timer *t)
 		if (p->drained)
 			continue;
 		if (p->running != 0)
-			log_warning(LOG_POOL(p->name), "DrainTimeout= is over: "
+			log_warning(LOG_POOL_EVENT(p->name,
+			    EVENT_DRAIN_TIMEOUT),
+			    "DrainTimeout= is over: "
 			    "%u running messages are stopped and go back to "
 			    "their brokers", p->running);
 		p->type->ops->kill(p);

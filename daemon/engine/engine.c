@@ -66,14 +66,29 @@ check_pool(struct config *c, const struct config_section *s,
 		    "Command=, Module=, Http=");
 }
 
+/* A name that is not there: "; did you mean ...", or nothing. */
+static void
+problem_unknown(struct config *c, const struct config_section *s,
+    const char *key, const char *kind, const char *name)
+{
+	const struct config_section *other = NULL;
+	const char *names[64], *close;
+	size_t n = 0;
+
+	while (n < ARRAY_SIZE(names) &&
+	    (other = config_next(c, kind, other)) != NULL)
+		names[n++] = config_label(other);
+	close = config_suggest(name, names, n);
+	config_problem(c, s, key, "there is no [%s %s]%s%s%s", kind, name,
+	    close != NULL ? "; did you mean \"" : "",
+	    close != NULL ? close : "", close != NULL ? "\"?" : "");
+}
+
 static void
 check_queue(struct config *c, const struct config_section *s)
 {
 	const char *name = queue_section_pool(c, s);
 	const struct config_section *pool;
-	const char *names[64];
-	const char *close;
-	size_t n = 0;
 
 	if (name == NULL) {
 		config_problem(c, s, NULL, "no Pool=: which [Pool NAME] shall "
@@ -82,14 +97,7 @@ check_queue(struct config *c, const struct config_section *s)
 	}
 	pool = config_find(c, "Pool", name);
 	if (pool == NULL) {
-		for (pool = config_next(c, "Pool", NULL);
-		    pool != NULL && n < ARRAY_SIZE(names);
-		    pool = config_next(c, "Pool", pool))
-			names[n++] = config_label(pool);
-		close = config_suggest(name, names, n);
-		config_problem(c, s, "Pool", "there is no [Pool %s]%s%s%s", name,
-		    close != NULL ? "; did you mean \"" : "",
-		    close != NULL ? close : "", close != NULL ? "\"?" : "");
+		problem_unknown(c, s, "Pool", "Pool", name);
 		return;
 	}
 	if (config_span_us(s, "MaxLease") < config_span_us(s, "Lease"))
@@ -100,6 +108,9 @@ check_queue(struct config *c, const struct config_section *s)
 		    "Timeout= of [Pool %s] (%s): a long run would lose its "
 		    "lease and be done twice; raise one or lower the other",
 		    name, config_origin(pool, "Timeout"));
+	for (char *const *r = config_words(s, "Requires"); *r != NULL; r++)
+		if (config_find(c, "Check", *r) == NULL)
+			problem_unknown(c, s, "Requires", "Check", *r);
 	if (config_words(s, "Require")[0] != NULL &&
 	    config_choice(s, "Format") == FORMAT_RAW)
 		config_problem(c, s, "Require", "Require= needs Format=json or "
@@ -142,6 +153,7 @@ queue_read_common(struct queue *q, const struct config_section *s)
 	q->max_bytes = (size_t)config_bytes(s, "MaxBytes");
 	q->format = config_choice(s, "Format");
 	q->require = config_words(s, "Require");
+	q->requires = config_words(s, "Requires");
 	q->order_by = config_string(s, "OrderBy");
 	q->rate_limit = config_rate(s, "RateLimit");
 	q->tokens = MIN(q->tokens, 1.0);
@@ -195,11 +207,14 @@ queue_create(struct engine *e, struct config *c, const struct config_section *s)
 	timer_init(&q->rate_timer, "queue.rate", rate_timer_fired, q);
 	timer_init(&q->probe_timer, "queue.probe", probe_timer_fired, q);
 	timer_init(&q->pause_timer, "queue.pause", pause_timer_fired, q);
+	timer_init(&q->ramp_timer, "queue.ramp", ramp_timer_fired, q);
 	q->tokens = 1;
 	q->tokens_us = q->changed_us = clock_monotonic_us();
 	queue_read_common(q, s);
 	list_push_back(&e->queues, &q->engine_link);
 	queue_set_pool(q, engine_pool(e, pool));
+	if (queue_closed_gate(q) != NULL)
+		q->paused |= PAUSED_BY_CHECK;
 	q->type->ops->init(q, c, s);
 	return q;
 }
@@ -222,6 +237,7 @@ queue_destroy(struct queue *q)
 	timer_cancel(q->loop, &q->rate_timer);
 	timer_cancel(q->loop, &q->probe_timer);
 	timer_cancel(q->loop, &q->pause_timer);
+	timer_cancel(q->loop, &q->ramp_timer);
 	queue_set_pool(q, NULL);
 	list_remove(&q->engine_link);
 	hash_done(&q->orders);
@@ -283,7 +299,7 @@ pool_up(struct pool *p)
 	p->up = true;
 	p->changed_us = clock_monotonic_us();
 	error_clear(&p->error);
-	log_info(LOG_POOL(p->name), "ready");
+	log_info(LOG_POOL_EVENT(p->name, EVENT_POOL_READY), "ready");
 	list_foreach(l, &p->queues)
 		engine_resume(p->engine, list_entry(l, struct queue, pool_link),
 		    PAUSED_BY_POOL);
@@ -297,7 +313,8 @@ pool_down(struct pool *p, const struct error *err)
 
 	if (p->up || strcmp(p->error.code, err->code) != 0) {
 		p->changed_us = clock_monotonic_us();
-		log_error(LOG_POOL(p->name), "no worker can run: %s (%s); its "
+		log_error(LOG_POOL_EVENT(p->name, EVENT_POOL_BROKEN),
+		    "no worker can run: %s (%s); its "
 		    "queues wait, trying again", err->text, err->code);
 	}
 	p->up = false;
@@ -337,6 +354,7 @@ engine_new(struct loop *loop, struct resolver *resolver, struct config *c,
 	e->phase = ENGINE_STARTING;
 	list_init(&e->queues);
 	list_init(&e->pools);
+	list_init(&e->gates);
 	task_init(&e->dispatch_task, LOOP_DISPATCH, "engine.dispatch",
 	    dispatch_task_run, e);
 	timer_init(&e->drain_timer, "engine.drain", drain_timer_fired, e);
@@ -376,6 +394,7 @@ engine_free(struct engine *e)
 		queue_destroy(list_entry(l, struct queue, engine_link));
 	while ((l = list_first(&e->pools)) != NULL)
 		pool_destroy(list_entry(l, struct pool, engine_link));
+	gates_forget(e, NULL);
 	task_cancel(&e->dispatch_task);
 	timer_cancel(e->loop, &e->drain_timer);
 	config_unref(e->config);
@@ -436,15 +455,18 @@ engine_dump(const struct engine *e)
 	struct queue *q;
 	struct pool *p;
 
-	log_at(LOG_LEVEL_CRIT, NULL, "engine: phase %d, %u messages, %zu bytes "
+	log_at(LOG_LEVEL_CRIT, LOG_EVENT(EVENT_BUG),
+	    "engine: phase %d, %u messages, %zu bytes "
 	    "held", (int)e->phase, e->messages_held, e->bytes_held);
 	engine_foreach_pool(p, e, l)
-		log_at(LOG_LEVEL_CRIT, LOG_POOL(p->name), "up %d, workers %u "
+		log_at(LOG_LEVEL_CRIT, LOG_POOL_EVENT(p->name, EVENT_BUG),
+		    "up %d, workers %u "
 		    "(%u-%u), busy %u, running %u, draining %d, drained %d",
 		    p->up, p->workers, p->min, p->max, p->busy, p->running,
 		    p->draining, p->drained);
 	engine_foreach_queue(q, e, l)
-		log_at(LOG_LEVEL_CRIT, LOG_QUEUE(q->name), "connected %d (%s), "
+		log_at(LOG_LEVEL_CRIT, LOG_QUEUE_EVENT(q->name, EVENT_BUG),
+		    "connected %d (%s), "
 		    "paused %#x, credit %u, waiting %u, held %u, delayed %u, "
 		    "running %u, settling %u, stopping %d, stopped %d",
 		    q->connected, q->error.code, q->paused, q->credit,

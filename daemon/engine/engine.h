@@ -36,6 +36,7 @@ struct engine {
 	struct config *config;
 	struct list queues, pools;
 	uint64_t last_serial;		/* of a queue */
+	struct list gates;		/* of engine/gate.c */
 	enum engine_phase phase;
 	uint64_t drain_timeout_us;
 	uint64_t drain_until_us;	/* monotonic, while draining */
@@ -77,6 +78,16 @@ struct queue *engine_queue(struct engine *, const char *name);
 struct pool *engine_pool(struct engine *, const char *name);
 void	engine_pause(struct engine *, struct queue *, unsigned reason);
 void	engine_resume(struct engine *, struct queue *, unsigned reason);
+/*
+ * A [Check] says whether what it looks at can be used; until it has said so
+ * the gate of that name is closed.  Queues that name it in Requires= pause
+ * (PAUSED_BY_CHECK) while one of theirs is closed, and then start slowly.
+ */
+void	engine_gate(struct engine *, const char *name, bool open);
+bool	engine_gate_is_open(struct engine *, const char *name);
+bool	queue_requires(const struct queue *, const char *name);
+/* The first of its gates that is closed, or NULL. */
+const char *queue_closed_gate(const struct queue *);
 /* True when nothing waits, runs or is delayed anywhere that we know of, the
    brokers' fresh backlog samples included: "all is settled". */
 bool	engine_settled(const struct engine *);

@@ -7,6 +7,7 @@
  *	deliver.c	in: the queue's upcalls, validation
  *	dispatch.c	to the pools, and credit to the queues
  *	retry.c		out: from verdict to settlement
+ *	gate.c		Requires=: pauses by checks, and the slow start after
  *	lease.c  order.c  limit.c  drain.c  reload.c: as they are named
  */
 #ifndef BOT_ENGINE_INTERNAL_H
@@ -86,6 +87,17 @@ void	rate_take(struct queue *);
 void	rate_timer_fired(struct timer *);
 void	pause_timer_fired(struct timer *);
 void	pause_for(struct queue *, uint64_t us);		/* rate_limited */
+
+/* ---- gate.c ---- */
+
+void	gates_apply(struct queue *);	/* after Requires= has changed */
+/* Those without a [Check] in the configuration; all when it is NULL. */
+void	gates_forget(struct engine *, const struct config *);
+/* How many more may start while the queue comes up slowly. */
+unsigned ramp_allows(const struct queue *);
+void	ramp_verdict(struct queue *, enum verdict_kind);
+void	ramp_end(struct queue *);
+void	ramp_timer_fired(struct timer *);
 
 /* ---- dispatch.c ---- */
 

@@ -77,6 +77,11 @@ static const struct config_key queue_keys[] = {
 	    "Of a CloudEvent in binary mode they are its attributes without "
 	    "their ce-, such as \"id subject\"; \"data\" is a body that is not "
 	    "empty, and \"data.customer\" a member of a JSON body." },
+	{ "Requires", CONFIG_WORDS, NULL, NULL, 0, 0, CONFIG_RELOAD,
+	    "Names of [Check NAME] sections. While one of them is down, or has "
+	    "no result yet, the queue is paused: what waits goes back to its "
+	    "broker and no message uses up an attempt. Then it starts with one "
+	    "message at a time and doubles that." },
 	{ "OrderBy", CONFIG_STRING, NULL, NULL, 0, 0, 0,
 	    "Messages with the same value run one at a time, in order; after a "
 	    "failure the later ones wait. The name of an attribute, or .member "

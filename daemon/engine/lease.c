@@ -108,7 +108,8 @@ lease_lost(struct message *m)
 
 	if (now - q->lease_log_us > LOG_EVERY_US || q->lease_log_us == 0) {
 		q->lease_log_us = now;
-		log_warning(&((struct log_fields){ .queue = q->name,
+		log_warning(&((struct log_fields){ .event = EVENT_LEASE_LOST,
+		    .queue = q->name,
 		    .message = m->name, .attempt = m->attempt }),
 		    "its lease has ended while it was %s: the broker may "
 		    "deliver it again (Lease=, MaxLease=)",
@@ -226,7 +227,8 @@ queue_drop_receipts(struct queue *q,
 		}
 	}
 	if (waited + running != 0)
-		log_notice(LOG_QUEUE(q->name), "%u messages that waited go back "
+		log_notice(LOG_QUEUE_EVENT(q->name, EVENT_LEASE_LOST),
+		    "%u messages that waited go back "
 		    "with the connection; %u were running, and will be run "
 		    "again", waited, running);
 }

@@ -100,7 +100,8 @@ pause_for(struct queue *q, uint64_t us)
 	char span[CLOCK_SPAN_BYTES];
 
 	if ((q->paused & PAUSED_BY_RATE_LIMITED) == 0)
-		log_notice(LOG_QUEUE(q->name), "the handler reports "
+		log_notice(LOG_QUEUE_EVENT(q->name, EVENT_QUEUE_SLOWED),
+		    "the handler reports "
 		    "rate_limited: nothing is started for %s",
 		    clock_span(span, us));
 	else if (until <= q->rate_limited_until_us)
@@ -118,6 +119,7 @@ pause_timer_fired(struct timer *t)
 {
 	struct queue *q = t->owner;
 
-	log_info(LOG_QUEUE(q->name), "the rate_limited pause is over");
+	log_info(LOG_QUEUE_EVENT(q->name, EVENT_QUEUE_RESUMED),
+	    "the rate_limited pause is over");
 	engine_resume(q->engine, q, PAUSED_BY_RATE_LIMITED);
 }

@@ -226,6 +226,7 @@ struct queue {
 	unsigned max_crashes;		/* of the pool */
 	enum { FORMAT_RAW = 0, FORMAT_JSON, FORMAT_CLOUDEVENTS } format;
 	char *const *require;		/* JSON members that must be there */
+	char *const *requires;		/* names of [Check]s; NULL: none */
 	const char *order_by;		/* NULL: order_key is the queue's */
 	double rate_limit;		/* messages a second; 0: none */
 
@@ -235,6 +236,9 @@ struct queue {
 	uint64_t changed_us;		/* connected or error changed; monotonic */
 	unsigned paused;		/* PAUSED_BY_* */
 	uint64_t rate_limited_until_us;
+	unsigned ramp;			/* after a check came back: so many may
+					   run at once; 0: as ever */
+	unsigned ramp_done;		/* verdicts since it last grew */
 	unsigned credit;		/* as last told to the queue */
 	struct list waiting, held, delayed, running, settling;
 	unsigned nwaiting, nheld, ndelayed, nrunning, nsettling;
@@ -242,7 +246,7 @@ struct queue {
 	struct hash orders;
 	struct list leases;		/* soonest deadline first */
 	struct timer lease_timer, delay_timer, rate_timer, probe_timer,
-	    pause_timer;
+	    pause_timer, ramp_timer;
 	double tokens;
 	uint64_t tokens_us;
 	int deficit;			/* of the round robin */

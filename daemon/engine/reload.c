@@ -19,6 +19,7 @@ adopt_queue(struct queue *q, struct config *c, const struct config_section *s)
 	q->section = s;
 	q->config = config_ref(c);
 	config_unref(old);
+	gates_apply(q);
 }
 
 static void
@@ -46,11 +47,15 @@ reload_pools(struct engine *e, struct config *c)
 		if (p->removed)
 			continue;
 		if (s == NULL || handler_of(e->types, s) != p->type) {
-			log_notice(LOG_POOL(p->name), "removed");
+			log_notice(LOG_POOL_EVENT(p->name,
+			    EVENT_SECTION_CHANGED),
+			    "removed");
 			p->removed = true;
 			changed++;
 		} else if (config_compare(p->section, s) != CONFIG_SAME) {
-			log_notice(LOG_POOL(p->name), "configuration changed");
+			log_notice(LOG_POOL_EVENT(p->name,
+			    EVENT_SECTION_CHANGED),
+			    "configuration changed");
 			adopt_pool(p, c, s);
 			changed++;
 		}
@@ -60,7 +65,8 @@ reload_pools(struct engine *e, struct config *c)
 		if (engine_pool(e, config_label(s)) != NULL)
 			continue;
 		p = pool_create(e, c, s);
-		log_notice(LOG_POOL(p->name), "added");
+		log_notice(LOG_POOL_EVENT(p->name, EVENT_SECTION_CHANGED),
+		    "added");
 		p->type->ops->start(p);
 		changed++;
 	}
@@ -89,7 +95,7 @@ add_queue(struct engine *e, struct config *c, const struct config_section *s)
 	if (any_queue(e, config_label(s)) != NULL)
 		return 0;
 	q = queue_create(e, c, s);
-	log_notice(LOG_QUEUE(q->name), "added");
+	log_notice(LOG_QUEUE_EVENT(q->name, EVENT_SECTION_CHANGED), "added");
 	queue_launch(q);
 	return 1;
 }
@@ -110,7 +116,9 @@ reload_queues(struct engine *e, struct config *c)
 		s = config_find(c, "Queue", q->name);
 		how = s == NULL ? CONFIG_CHANGED : config_compare(q->section, s);
 		if (how != CONFIG_SAME) {
-			log_notice(LOG_QUEUE(q->name), s == NULL ? "removed" :
+			log_notice(LOG_QUEUE_EVENT(q->name,
+			    EVENT_SECTION_CHANGED),
+			    s == NULL ? "removed" :
 			    how == CONFIG_CHANGED ? "configuration changed: it "
 			    "gives its messages back and starts anew" :
 			    "configuration changed");
@@ -155,6 +163,7 @@ engine_reload(struct engine *e, struct config *c)
 	engine_read_operator(e, c);
 	changed = reload_pools(e, c);
 	changed += reload_queues(e, c);
+	gates_forget(e, c);
 	config_unref(old);
 	engine_wake(e);
 	return changed;

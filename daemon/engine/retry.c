@@ -150,10 +150,13 @@ delay_timer_fired(struct timer *t)
 	list_foreach_safe(l, tmp, &q->delayed) {
 		struct message *m = list_entry(l, struct message, link);
 
-		if (m->due_us <= now)
-			message_enter_front(m);
-		else
+		if (m->due_us > now)
 			next = MIN(next, m->due_us);
+		else if ((q->paused & ~PAUSED_BY_RATE_LIMITED) != 0)
+			/* As all that waits when a pause begins. */
+			message_release(m);
+		else
+			message_enter_front(m);
 	}
 	if (next != USEC_INFINITY)
 		timer_arm_at(q->loop, t, next);
@@ -170,7 +173,8 @@ log_failure(const struct message *m, const struct verdict *v,
 
 	snprintf(type, sizeof(type), "%.*s", (int)v->error_type.n,
 	    v->error_type.n != 0 ? v->error_type.p : "");
-	log_at(level, &((struct log_fields){ .queue = m->queue->name,
+	log_at(level, &((struct log_fields){ .event = level < LOG_LEVEL_INFO ?
+	    EVENT_DEAD_LETTER : EVENT_ATTEMPT_FAILED, .queue = m->queue->name,
 	    .message = m->name, .attempt = m->attempt, .error_type = type }),
 	    "attempt %u failed (%s%s%.*s); %s", m->attempt, type,
 	    v->detail.n != 0 ? ": " : "", (int)MIN(v->detail.n, (size_t)300),
@@ -238,6 +242,7 @@ pool_verdict(struct pool *p, struct message *m, const struct verdict *v)
 		q->stats.failed++;
 		count_error(q, v->error_type);
 	}
+	ramp_verdict(q, v->kind);
 	engine_wake(q->engine);
 	if (m->lease_lost) {
 		/* Somebody else may have it by now: the receipt is dropped. */
@@ -326,7 +331,8 @@ queue_settled(struct queue *q, struct message *m, const struct error *err)
 		if (q->settle_log_us == 0 ||
 		    now - q->settle_log_us > LOG_EVERY_US) {
 			q->settle_log_us = now;
-			log_warning(&((struct log_fields){ .queue = q->name,
+			log_warning(&((struct log_fields){
+			    .event = EVENT_SETTLE_FAILED, .queue = q->name,
 			    .message = m->name, .attempt = m->attempt }),
 			    "could not be settled: %s (%s); the broker will "
 			    "deliver it again", err->text, err->code);

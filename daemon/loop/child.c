@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -185,4 +186,49 @@ child_cause(const struct child_exit *e, char out[CHILD_CAUSE_BYTES])
 		snprintf(out, CHILD_CAUSE_BYTES, "exit code %d", e->code);
 	}
 	return out;
+}
+
+/* ---- what to start, and with what ---- */
+
+bool
+child_is_program(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+	    access(path, X_OK) == 0;
+}
+
+char *
+child_find_program(const char *name)
+{
+	const char *at = getenv("PATH");
+
+	if (at == NULL)
+		at = "/usr/local/bin:/usr/bin:/bin";
+	for (;;) {
+		size_t n = strcspn(at, ":");
+		char *path = xasprintf("%.*s/%s", (int)n, at, name);
+
+		/* A relative entry would mean another file another day. */
+		if (*at == '/' && child_is_program(path))
+			return path;
+		free(path);
+		if (at[n] == '\0')
+			return NULL;
+		at += n + 1;
+	}
+}
+
+bool
+child_may_inherit(const char *var)
+{
+	static const char *const allowed[] = {
+		"PATH=", "LANG=", "TZ=", "HOME=", "USER=",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
+		if (strncmp(var, allowed[i], strlen(allowed[i])) == 0)
+			return true;
+	return strncmp(var, "LC_", 3) == 0;
 }

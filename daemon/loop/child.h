@@ -58,6 +58,15 @@ child_running(const struct child *c)
 	return c->pid != 0;
 }
 
+/* A regular file that we may run. */
+bool	child_is_program(const char *path);
+/* A name without a slash, looked up in $PATH (relative entries of which are
+   skipped: they would mean another file another day). NULL, or to be freed. */
+char	*child_find_program(const char *name);
+/* Whether "NAME=value" of our own environment is a child's business as well:
+   PATH, LANG, LC_*, TZ, HOME, USER, and nothing that could be secret. */
+bool	child_may_inherit(const char *var);
+
 /* "exit code 3", "killed by SIGSEGV (core dumped)". */
 #define CHILD_CAUSE_BYTES	64
 const char *child_cause(const struct child_exit *, char out[CHILD_CAUSE_BYTES]);

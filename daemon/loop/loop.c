@@ -94,7 +94,8 @@ account(struct loop *l, const char *name, uint64_t *start_us)
 	}
 	if (unlikely(took > LOOP_SLOW_US)) {
 		l->turn_slow = true;
-		log_warning(NULL, "the loop was held up for %llu ms by \"%s\"",
+		log_warning(LOG_EVENT(EVENT_LOOP_SLOW),
+		    "the loop was held up for %llu ms by \"%s\"",
 		    (unsigned long long)(took / USEC_PER_MSEC), name);
 	}
 }

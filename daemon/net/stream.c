@@ -394,6 +394,12 @@ stream_state_name(enum stream_state state)
 	return "unknown";
 }
 
+bool
+stream_tls_until(const struct stream *s, int64_t *ret)
+{
+	return s->tls != NULL && tls_session_until(s->tls, ret);
+}
+
 const char *
 stream_tls_text(const struct stream *s)
 {

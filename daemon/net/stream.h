@@ -154,6 +154,9 @@ stream_is_up(const struct stream *s)
 const char *stream_state_name(enum stream_state);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or NULL when plain. */
 const char *stream_tls_text(const struct stream *);
+/* When the peer's certificate ends (seconds since 1970); false when plain.
+   After a resumption it is the one of back then: see fresh in net/tls.h. */
+bool	stream_tls_until(const struct stream *, int64_t *ret);
 /* Every stream that is not idle: for "botctl debug streams". */
 typedef void stream_visit_fn(void *arg, const struct stream *);
 void	stream_visit(stream_visit_fn *, void *arg);

@@ -127,10 +127,14 @@ set_up_client(struct tls_context *c)
 
 	SSL_CTX_set_verify(c->ctx, c->insecure ? SSL_VERIFY_NONE :
 	    SSL_VERIFY_PEER, NULL);
-	SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_CLIENT |
-	    SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR);
-	SSL_CTX_sess_set_new_cb(c->ctx, on_new_session);
-	c->cache = tls_cache_new();
+	if (c->fresh) {
+		SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
+	} else {
+		SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_CLIENT |
+		    SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR);
+		SSL_CTX_sess_set_new_cb(c->ctx, on_new_session);
+		c->cache = tls_cache_new();
+	}
 	if (c->alpn != NULL && SSL_CTX_set_alpn_protos(c->ctx, wire,
 	    (unsigned)alpn_wire(c->alpn, wire)) != 0)
 		BUG("out of memory");
@@ -178,6 +182,7 @@ make(const struct tls_params *p, struct error *err)
 	list_init(&c->link);
 	c->server = p->server;
 	c->insecure = p->insecure;
+	c->fresh = p->fresh;
 	c->alpn = p->alpn != NULL ? xstrdup(p->alpn) : NULL;
 	c->ctx = SSL_CTX_new(p->server ? TLS_server_method() :
 	    TLS_client_method());

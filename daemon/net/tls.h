@@ -14,6 +14,8 @@ struct tls_context;
 struct tls_params {
 	bool server;
 	bool insecure;			/* client: do not verify */
+	bool fresh;			/* client: never resume, so that each
+					   handshake sees the certificate */
 	const char *ca_file;		/* NULL: the system's store */
 	const char *certificate_file;	/* chain, PEM; NULL: none */
 	const char *key_file;		/* PEM; NULL: in certificate_file */

@@ -15,9 +15,9 @@ struct tls_context {
 	struct list link;		/* of the clients' */
 	struct tls_origin origin;	/* clients only */
 	SSL_CTX *ctx;
-	bool server, insecure;
+	bool server, insecure, fresh;
 	char *alpn;			/* NULL: none */
-	struct tls_cache *cache;	/* clients only */
+	struct tls_cache *cache;	/* clients only; NULL: fresh */
 };
 
 #define TLS_KEY_BYTES	272	/* "host:port" */

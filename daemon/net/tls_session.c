@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "net/tls_private.h"
@@ -51,7 +52,8 @@ start_client(struct tls_session *s, struct error *err)
 		    "\"%s\" cannot be a name in a certificate", s->name);
 		return false;
 	}
-	old = tls_cache_get(s->context->cache, s->key);
+	old = s->context->cache != NULL ?
+	    tls_cache_get(s->context->cache, s->key) : NULL;
 	if (old != NULL)
 		(void)SSL_set_session(s->ssl, old);
 	return true;
@@ -303,6 +305,21 @@ const char *
 tls_session_text(const struct tls_session *s)
 {
 	return s->text;
+}
+
+bool
+tls_session_until(const struct tls_session *s, int64_t *ret)
+{
+	X509 *cert = SSL_get0_peer_certificate(s->ssl);
+	struct tm tm;
+	time_t t;
+
+	if (cert == NULL ||
+	    ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
+		return false;
+	t = timegm(&tm);
+	*ret = (int64_t)t;
+	return t != (time_t)-1;
 }
 
 bool

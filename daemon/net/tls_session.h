@@ -45,6 +45,8 @@ enum tls_result tls_session_shutdown(struct tls_session *);
 
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; valid while the session lives. */
 const char *tls_session_text(const struct tls_session *);
+/* When the peer's certificate ends: seconds since 1970. False without one. */
+bool	tls_session_until(const struct tls_session *, int64_t *ret);
 bool	tls_session_resumed(const struct tls_session *);
 
 #endif

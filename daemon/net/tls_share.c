@@ -32,7 +32,8 @@ default_path(const char *variable, const char *built_in)
 void
 tls_origin_init(struct tls_origin *o, const struct tls_params *p)
 {
-	*o = (struct tls_origin){ .insecure = p->insecure };
+	*o = (struct tls_origin){ .insecure = p->insecure,
+		.fresh = p->fresh };
 	if (p->alpn != NULL)
 		o->alpn = xstrdup(p->alpn);
 	if (p->ca_file != NULL) {
@@ -76,7 +77,8 @@ same_file(const struct tls_file *a, const struct tls_file *b)
 bool
 tls_origin_equal(const struct tls_origin *a, const struct tls_origin *b)
 {
-	if (a->insecure != b->insecure || !same_text(a->alpn, b->alpn))
+	if (a->insecure != b->insecure || a->fresh != b->fresh ||
+	    !same_text(a->alpn, b->alpn))
 		return false;
 	for (size_t i = 0; i < TLS_NFILES; i++)
 		if (!same_file(&a->files[i], &b->files[i]))

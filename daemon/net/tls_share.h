@@ -30,7 +30,7 @@ enum {
 };
 
 struct tls_origin {
-	bool insecure;
+	bool insecure, fresh;
 	char *alpn;			/* NULL: none */
 	struct tls_file files[TLS_NFILES];
 };

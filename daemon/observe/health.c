@@ -24,6 +24,7 @@ health_name(enum health h)
 		[HEALTH_DEGRADED] = "degraded",
 		[HEALTH_DOWN] = "down",
 		[HEALTH_DRAINING] = "draining",
+		[HEALTH_WARNING] = "warning",
 	};
 
 	return (size_t)h < ARRAY_SIZE(names) && names[h] != NULL ? names[h] :
@@ -44,6 +45,47 @@ check_set(struct check *c, enum health state, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(c->detail, sizeof(c->detail), fmt, ap);
 	va_end(ap);
+}
+
+/* ---- checks ---- */
+
+enum health
+health_of_dependency(const struct dependency *d)
+{
+	if (dependency_ok(d))
+		return HEALTH_OK;
+	if (d->state == DEPENDENCY_PENDING)
+		return HEALTH_STARTING;
+	return dependency_matters(d) ? HEALTH_DEGRADED : HEALTH_WARNING;
+}
+
+/* The first check that keeps it, or NULL when nobody told us of it. */
+static const struct dependency *
+missing_dependency(const struct observer *o, const struct queue *q)
+{
+	const char *name = queue_closed_gate(q);
+
+	return name != NULL && o->checks != NULL ?
+	    checks_find(o->checks, name) : NULL;
+}
+
+static void
+judge_gated(struct observer *o, struct check *c, const struct queue *q)
+{
+	const struct dependency *d = missing_dependency(o, q);
+	char why[256];
+
+	if (d == NULL) {
+		check_set(c, HEALTH_DEGRADED, "paused: a required check fails");
+		return;
+	}
+	dependency_detail(d, why, sizeof(why));
+	if (d->state == DEPENDENCY_PENDING)
+		check_set(c, HEALTH_STARTING, "waiting for the first result of "
+		    "check %s", d->name);
+	else
+		check_set(c, HEALTH_DEGRADED, "paused while check %s is down: "
+		    "%s", d->name, why);
 }
 
 /* ---- queues ---- */
@@ -128,7 +170,7 @@ judge_paused(struct observer *o, struct check *c, const struct queue *q,
 		    clock_span(span, (until - now + USEC_PER_SEC - 1) /
 		    USEC_PER_SEC * USEC_PER_SEC));
 	} else if (q->paused & PAUSED_BY_CHECK) {
-		check_set(c, HEALTH_DEGRADED, "paused: a required check fails");
+		judge_gated(o, c, q);
 	} else if (q->paused & PAUSED_BY_OPERATOR) {
 		check_set(c, HEALTH_OK, "paused by operator");
 	} else {
@@ -257,6 +299,7 @@ static enum health
 judge_overall(struct observer *o, uint64_t now)
 {
 	bool pending = false, degraded, workable = false, has_queue = false;
+	struct dependency *d;
 	struct list *l;
 	struct queue *q;
 
@@ -278,6 +321,9 @@ judge_overall(struct observer *o, uint64_t now)
 		pending |= w->check.state == HEALTH_STARTING;
 		degraded |= w->check.state != HEALTH_OK;
 	}
+	if (o->checks != NULL)
+		checks_foreach(d, o->checks, l)
+			degraded |= health_of_dependency(d) == HEALTH_DEGRADED;
 	if (o->loop_check.state == HEALTH_DOWN)
 		return HEALTH_DOWN;
 	if (pending && now - o->started_us < STARTING_GRACE_US)
@@ -367,6 +413,25 @@ worst_check(struct observer *o, const char **ret_kind, const char **ret_name)
 	return worst;
 }
 
+/* "; check db: ...", of one that makes the whole degraded by itself. */
+static void
+add_bad_check(const struct observer *o, struct buffer *b)
+{
+	struct dependency *d;
+	struct list *l;
+	char why[256];
+
+	if (o->checks == NULL)
+		return;
+	checks_foreach(d, o->checks, l) {
+		if (health_of_dependency(d) != HEALTH_DEGRADED)
+			continue;
+		dependency_detail(d, why, sizeof(why));
+		buffer_printf(b, "; check %s: %s", d->name, why);
+		return;
+	}
+}
+
 void
 observer_line(struct observer *o, struct buffer *b)
 {
@@ -404,4 +469,6 @@ observer_line(struct observer *o, struct buffer *b)
 	    (c = worst_check(o, &kind, &name)) != NULL)
 		buffer_printf(b, "; %s%s%s: %s", kind, name != NULL ? " " : "",
 		    name != NULL ? name : "", c->detail);
+	else if (h != HEALTH_OK)
+		add_bad_check(o, b);
 }

@@ -462,8 +462,40 @@ add_process(struct buffer *b, struct observer *o)
 }
 
 static void
+add_checks(struct buffer *b, const struct checks *checks)
+{
+	struct dependency *d;
+	struct list *l;
+
+	family(b, "check_looks", "counter", NULL, "Times a [Check] looked.");
+	checks_foreach(d, checks, l)
+		u64_sample(b, "check_looks", "_total", "name", d->name,
+		    d->looks);
+	family(b, "check_failures", "counter", NULL,
+	    "Times a [Check] had a bad result.");
+	checks_foreach(d, checks, l)
+		u64_sample(b, "check_failures", "_total", "name", d->name,
+		    d->failed);
+	family(b, "check_latency_seconds", "gauge", "seconds",
+	    "How long the last look of a [Check] took.");
+	checks_foreach(d, checks, l)
+		if (d->latency_us != 0)
+			us_sample(b, "check_latency_seconds", "", "name",
+			    d->name, d->latency_us);
+	family(b, "check_certificate_days", "gauge", NULL,
+	    "Days until the certificate that a [Check] saw ends.");
+	checks_foreach(d, checks, l)
+		if (d->days_known) {
+			open_sample(b, "check_certificate_days", "", "name",
+			    d->name);
+			buffer_printf(b, "} %" PRId64 "\n", d->days_left);
+		}
+}
+
+static void
 add_health(struct buffer *b, struct observer *o, enum health health)
 {
+	struct dependency *d;
 	struct list *l;
 
 	family(b, "build", "info", NULL, "What runs here.");
@@ -492,9 +524,17 @@ add_health(struct buffer *b, struct observer *o, enum health health)
 		add_label(b, ",", "name", w->name);
 		buffer_printf(b, "} %d\n", w->check.state == HEALTH_OK);
 	}
+	if (o->checks != NULL)
+		checks_foreach(d, o->checks, l) {
+			open_sample(b, "check_ok", "", "kind", "check");
+			add_label(b, ",", "name", d->name);
+			buffer_printf(b, "} %d\n", dependency_ok(d));
+		}
 	open_sample(b, "check_ok", "", "kind", "loop");
 	add_label(b, ",", "name", "loop");
 	buffer_printf(b, "} %d\n", o->loop_check.state == HEALTH_OK);
+	if (o->checks != NULL)
+		add_checks(b, o->checks);
 }
 
 /* ---- alerts ---- */

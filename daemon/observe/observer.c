@@ -307,6 +307,12 @@ observer_set_instance(struct observer *o, const char *name)
 	o->instance = copy;
 }
 
+void
+observer_set_checks(struct observer *o, const struct checks *checks)
+{
+	o->checks = checks;
+}
+
 const char *
 observer_instance(const struct observer *o)
 {

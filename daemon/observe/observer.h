@@ -21,14 +21,18 @@ enum health {
 	HEALTH_DEGRADED,	/* works, but a person should look */
 	HEALTH_DOWN,		/* no message can be worked on */
 	HEALTH_DRAINING,
+	HEALTH_WARNING,		/* of one check only, which no queue requires */
 };
 
 struct observer;
+struct checks;
 
 struct observer *observer_new(struct loop *, struct engine *);
 void	observer_free(struct observer *);	/* accepts NULL */
 /* What the status calls this instance; without it, the file's name. */
 void	observer_set_instance(struct observer *, const char *name);
+/* Whose results are shown and judged; they must outlive the observer. */
+void	observer_set_checks(struct observer *, const struct checks *);
 /* After a reload or removal: forgets queues and pools that are gone. */
 void	observer_refresh(struct observer *);
 

@@ -211,6 +211,7 @@ queue_object(struct observer *o, const struct queue *q)
 	set(j, "held_bytes", count(q->bytes_held));
 	set(j, "prefetch", q->prefetch != 0 ? count(q->prefetch) : json_null());
 	set(j, "credit", count(q->credit));
+	set(j, "ramp", q->ramp != 0 ? count(q->ramp) : json_null());
 	set(j, "received", count(s->received));
 	set(j, "redelivered", count(s->redelivered));
 	set(j, "done", count(s->done));
@@ -291,10 +292,82 @@ add_check(json_t *checks, const char *kind, const char *name,
 	(void)json_array_append_new(checks, j);
 }
 
+/* ---- what handlers need ---- */
+
+static json_t *
+names_of_queues(const struct engine *e, const struct dependency *d)
+{
+	json_t *a = json_array();
+	struct list *l;
+	struct queue *q;
+
+	engine_foreach_queue(q, e, l)
+		if (!q->removed && queue_requires(q, d->name))
+			(void)json_array_append_new(a, text(q->name));
+	return a;
+}
+
+static json_t *
+dependency_object(const struct engine *e, const struct dependency *d)
+{
+	json_t *j = json_object();
+	char why[384];
+
+	dependency_detail(d, why, sizeof(why));
+	set(j, "kind", json_string(d->kind->key));
+	set(j, "target", text(d->target));
+	set(j, "status", json_string(dependency_state_name(d->state)));
+	set(j, "ok", d->state == DEPENDENCY_PENDING ? json_null() :
+	    json_boolean(dependency_ok(d)));
+	set(j, "detail", text(why));
+	set(j, "since", time_at(d->since_us));
+	set(j, "latency_ms", d->latency_us != 0 ? ms((double)d->latency_us) :
+	    json_null());
+	set(j, "days_left", d->days_known ? json_integer(d->days_left) :
+	    json_null());
+	set(j, "last_looked_seconds", seconds_since(d->looked_us));
+	set(j, "looks", count(d->looks));
+	set(j, "failed", count(d->failed));
+	set(j, "queues", names_of_queues(e, d));
+	return j;
+}
+
+static json_t *
+dependencies_object(const struct observer *o)
+{
+	json_t *j = json_object();
+	struct dependency *d;
+	struct list *l;
+
+	if (o->checks != NULL)
+		checks_foreach(d, o->checks, l)
+			set_named(j, d->name, dependency_object(o->engine, d));
+	return j;
+}
+
+static void
+add_dependency(json_t *checks, const struct dependency *d)
+{
+	struct check c = { .state = health_of_dependency(d),
+		.since_us = d->since_us };
+	json_t *j;
+
+	dependency_detail(d, c.detail, sizeof(c.detail));
+	add_check(checks, "check", d->name, &c);
+	j = json_array_get(checks, json_array_size(checks) - 1);
+	if (d->state == DEPENDENCY_PENDING)
+		set(j, "status", json_string("pending"));
+	set(j, "latency_ms", d->latency_us != 0 ? ms((double)d->latency_us) :
+	    json_null());
+	set(j, "days_left", d->days_known ? json_integer(d->days_left) :
+	    json_null());
+}
+
 static json_t *
 checks_array(struct observer *o)
 {
 	json_t *checks = json_array();
+	struct dependency *d;
 	struct list *l;
 
 	list_foreach(l, &o->queues) {
@@ -307,6 +380,9 @@ checks_array(struct observer *o)
 
 		add_check(checks, "pool", w->name, &w->check);
 	}
+	if (o->checks != NULL)
+		checks_foreach(d, o->checks, l)
+			add_dependency(checks, d);
 	add_check(checks, "loop", NULL, &o->loop_check);
 	return checks;
 }
@@ -385,6 +461,7 @@ observer_status(struct observer *o)
 	engine_foreach_pool(p, e, l)
 		set_named(pools, p->name, pool_object(p));
 	set(j, "pools", pools);
+	set(j, "dependencies", dependencies_object(o));
 	set(j, "totals", json_pack("{s:I,s:I,s:I}",
 	    "done", (json_int_t)e->done, "retried", (json_int_t)e->retried,
 	    "dead", (json_int_t)e->dead));

@@ -7,6 +7,7 @@
 #ifndef BOT_OBSERVE_WATCH_H
 #define BOT_OBSERVE_WATCH_H
 
+#include "observe/check_impl.h"
 #include "observe/lines.h"
 #include "observe/observer.h"
 
@@ -70,6 +71,7 @@ struct observer {
 	struct timer tick;
 	char *instance;			/* NULL: the configuration's */
 	struct list queues, pools;
+	const struct checks *checks;	/* NULL: there are none */
 	uint64_t started_us;		/* monotonic */
 	uint64_t started_realtime_us;
 	uint64_t tick_us;		/* when the last sample was taken */
@@ -108,6 +110,9 @@ void	health_judge(struct observer *);
 
 /* The sample of the backlog is of now: connected, and not old. */
 bool	watch_backlog_fresh(const struct queue *);
+
+/* Of one [Check NAME]: OK, STARTING while it is pending, DEGRADED, WARNING. */
+enum health health_of_dependency(const struct dependency *);
 
 const char *observer_instance(const struct observer *);
 /* When the monotonic time was, as wall clock. */

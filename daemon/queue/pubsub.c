@@ -94,8 +94,9 @@ report_credentials(struct pubsub_queue *pq)
 	while (*line != '\0') {
 		size_t n = strcspn(line, "\n");
 
-		log_notice(LOG_QUEUE(pq->queue->name), "credentials: %.*s",
-		    (int)n, line);
+		log_notice(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_CREDENTIALS_FAILED), "credentials: %.*s", (int)n,
+		    line);
 		line += n + (line[n] != '\0');
 	}
 }
@@ -359,10 +360,17 @@ static const struct queue_ops pubsub_ops = {
 	.status = pubsub_status,
 };
 
+static const char *const figures[] = {
+	"exactly_once", "ordered", "streams", "streams_opened", "window",
+	"outstanding", "lease_seconds", "requests", "duplicates",
+	"settlements_unanswered", "settlements_again", NULL
+};
+
 const struct queue_type pubsub_queue_type = {
 	.name = "pubsub",
 	.kind = &pubsub_queue_kind,
 	.capabilities = QUEUE_CAN_EXTEND | QUEUE_CAN_DELAY | QUEUE_BATCHES |
 	    QUEUE_DEAD_LETTERS | QUEUE_CAN_ENQUEUE,
 	.ops = &pubsub_ops,
+	.figures = figures,
 };

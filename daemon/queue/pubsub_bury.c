@@ -43,7 +43,7 @@ log_failure(struct pubsub_queue *pq, const struct pubsub_bury *b,
 		return;
 	pq->dead_log_us = now;
 	log_warning(&((struct log_fields){ .queue = pq->queue->name,
-	    .message = b->message->name }), "could not be published to the "
+	    .message = b->message->name, .event = EVENT_COPY_FAILED }), "could not be published to the "
 	    "dead letters at %s: %s (%s); it is tried again until its lease "
 	    "ends, and nothing is acknowledged before", pq->dead_topic,
 	    err->text, err->code);

@@ -196,7 +196,8 @@ heed_properties(struct pubsub_queue *pq, struct slice wire)
 	if (p != NULL && (pq->facts.exactly_once !=
 	    (bool)p->exactly_once_delivery_enabled || pq->facts.ordered !=
 	    (bool)p->message_ordering_enabled)) {
-		log_notice(LOG_QUEUE(pq->queue->name), "the subscription has "
+		log_notice(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_QUEUE_SETUP), "the subscription has "
 		    "exactly-once delivery %s and message ordering %s",
 		    p->exactly_once_delivery_enabled ? "on" : "off",
 		    p->message_ordering_enabled ? "on" : "off");

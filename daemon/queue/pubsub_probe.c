@@ -25,11 +25,13 @@ log_news(struct pubsub_queue *pq, const struct error *err, bool news)
 	if (!news)
 		return;
 	if (err != NULL)
-		log_notice(LOG_QUEUE(pq->queue->name), "the backlog is not "
+		log_notice(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_BROKER_ERROR), "the backlog is not "
 		    "known: %s (%s); everything else goes on", err->text,
 		    err->code);
 	else
-		log_notice(LOG_QUEUE(pq->queue->name),
+		log_notice(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_BROKER_ERROR),
 		    "the backlog is known again");
 }
 

@@ -388,7 +388,8 @@ log_refused(struct pubsub_queue *pq, const struct error *err)
 	    now - pq->refused_log_us < LOG_EVERY_US))
 		return;
 	pq->refused_log_us = now;
-	log_warning(LOG_QUEUE(pq->queue->name), "a message cannot be settled: "
+	log_warning(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_SETTLE_FAILED), "a message cannot be settled: "
 	    "%s (%s); it is tried again until its lease ends", err->text,
 	    err->code);
 }

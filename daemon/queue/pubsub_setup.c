@@ -150,7 +150,8 @@ explain(struct pubsub_queue *pq)
 	pq->explained = true;
 	if (f->max_deliveries != 0 && !pq->dead_by_broker &&
 	    f->max_deliveries <= pq->queue->max_attempts)
-		log_warning(LOG_QUEUE(pq->queue->name), "the subscription's "
+		log_warning(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_QUEUE_SETUP), "the subscription's "
 		    "dead-letter policy moves a message after %u deliveries "
 		    "(what is given back and what loses its lease counts too), "
 		    "before MaxAttempts=%u is used up: raise "
@@ -233,7 +234,8 @@ static void
 log_denied(struct pubsub_queue *pq)
 {
 	if (!pq->denied)
-		log_notice(LOG_QUEUE(pq->queue->name), "%s may be consumed "
+		log_notice(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_QUEUE_SETUP), "%s may be consumed "
 		    "from, but not looked at (pubsub.subscriptions.get, "
 		    "roles/pubsub.viewer): its dead-letter and retry policies "
 		    "are not known", pq->subscription);

@@ -300,7 +300,8 @@ heed_silence(struct pubsub_queue *pq)
 		    pq->credit == 0 || now - s->last_us < SILENT_US ||
 		    b->sampled_us < s->last_us + SILENT_US / 2)
 			continue;
-		log_notice(LOG_QUEUE(pq->queue->name), "messages wait, but the "
+		log_notice(LOG_QUEUE_EVENT(pq->queue->name,
+		    EVENT_QUEUE_RECOVERED), "messages wait, but the "
 		    "stream has been silent for two minutes: it is opened "
 		    "again");
 		pubsub_stream_end(s);

@@ -157,7 +157,8 @@ warn_timeout(struct rabbit_queue *rq)
 
 	if (p == NULL || p->timeout_us < rq->consumer_timeout_us)
 		return;
-	log_warning(LOG_QUEUE(rq->queue->name), "Timeout=%s of [Pool %s] is as "
+	log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_QUEUE_SETUP),
+	    "Timeout=%s of [Pool %s] is as "
 	    "long as the broker's consumer time-out (%s by ConsumerTimeout=) "
 	    "or longer: the broker closes the channel then and delivers "
 	    "everything that is held again; raise consumer_timeout at the "

@@ -359,7 +359,9 @@ on_blocked(struct rabbit_conn *c, struct slice reason)
 {
 	error_quote(reason, c->blocked_reason, sizeof(c->blocked_reason));
 	if (!c->blocked)
-		log_warning(LOG_QUEUE(c->rq->queue->name), "the broker blocks "
+		log_warning(LOG_QUEUE_EVENT(c->rq->queue->name,
+		    EVENT_QUEUE_SLOWED),
+		    "the broker blocks "
 		    "publishing (%.100s): retries and dead letters wait, "
 		    "nothing is lost", c->blocked_reason);
 	c->blocked = true;
@@ -371,7 +373,7 @@ on_unblocked(struct rabbit_conn *c)
 	if (!c->blocked)
 		return;
 	c->blocked = false;
-	log_notice(LOG_QUEUE(c->rq->queue->name),
+	log_notice(LOG_QUEUE_EVENT(c->rq->queue->name, EVENT_QUEUE_RESUMED),
 	    "the broker takes publishes again");
 	c->rq->unblocked_us = clock_monotonic_us();
 	rabbit_publish_flush(c->rq);

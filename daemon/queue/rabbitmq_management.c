@@ -151,18 +151,21 @@ check_limits(struct rabbit_management *m, const json_t *queue)
 	    !is_set(queue, "x-delivery-limit", "delivery-limit"))
 		limit = LIMIT_DEFAULT;
 	if (quorum && limit != INT64_MAX)
-		log_warning(LOG_QUEUE(rq->queue->name), "quorum queue %s has a "
+		log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_QUEUE_SETUP),
+		    "quorum queue %s has a "
 		    "delivery limit of %" PRId64 ": when a message was given "
 		    "back so often (at each lost connection, pause or stop "
 		    "while it was held), the broker %s, whatever MaxAttempts=%u "
 		    "says", rq->name, limit, then, rq->queue->max_attempts);
 	if (ttl != INT64_MAX)
-		log_warning(LOG_QUEUE(rq->queue->name), "queue %s has a "
+		log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_QUEUE_SETUP),
+		    "queue %s has a "
 		    "message TTL of %" PRId64 " ms: what waits longer never "
 		    "gets here, the broker %s", rq->name, ttl, then);
 	if (held != INT64_MAX && p != NULL && p->timeout_us >=
 	    (uint64_t)held * USEC_PER_MSEC)
-		log_warning(LOG_QUEUE(rq->queue->name), "queue %s has a "
+		log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_QUEUE_SETUP),
+		    "queue %s has a "
 		    "consumer time-out of %" PRId64 " ms, which Timeout= of "
 		    "[Pool %s] passes: a long run would be done twice",
 		    rq->name, held, p->name);
@@ -214,7 +217,9 @@ on_done(struct http_request *r, const struct http_response *res,
 		    "the management API answered with HTTP %u", res->status);
 	/* Everything else works without it. */
 	if (error_is_set(&m->error) && strcmp(before.code, m->error.code) != 0)
-		log_warning(LOG_QUEUE(m->rq->queue->name), "Management=: %s "
+		log_warning(LOG_QUEUE_EVENT(m->rq->queue->name,
+		    EVENT_BROKER_ERROR),
+		    "Management=: %s "
 		    "(%s); the queue itself is not affected, it is asked "
 		    "again", m->error.text, m->error.code);
 }

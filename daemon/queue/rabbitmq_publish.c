@@ -132,7 +132,8 @@ log_refused(struct rabbit_queue *rq, const struct rabbit_job *job,
 	if (rq->refused_log_us != 0 && now - rq->refused_log_us < LOG_EVERY_US)
 		return;
 	rq->refused_log_us = now;
-	log_warning(LOG_QUEUE(rq->queue->name), "a copy for queue %.*s was not "
+	log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_COPY_FAILED),
+	    "a copy for queue %.*s was not "
 	    "taken: %s; its message is held and it is tried again each second",
 	    (int)to.n, to.p, why);
 }

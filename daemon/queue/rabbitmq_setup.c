@@ -123,7 +123,8 @@ note_missing(struct rabbit_queue *rq, const char *queue,
 		    "x-dead-letter-routing-key=%s)",
 		    step->delay_us / USEC_PER_MSEC, rq->name);
 	if (!rq->missing_told)
-		log_error(LOG_QUEUE(rq->queue->name), "queue %s is missing: "
+		log_error(LOG_QUEUE_EVENT(rq->queue->name, EVENT_QUEUE_SETUP),
+		    "queue %s is missing: "
 		    "declare it, durable%s, or set Declare=", queue, how);
 	buffer_printf(&rq->missing, "%s%s", rq->nmissing++ != 0 ? ", " : "",
 	    queue);

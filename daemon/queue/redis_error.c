@@ -153,7 +153,9 @@ redis_reply_ok(struct redis_queue *rq, const struct resp *reply,
 	else if (redis_error_is_fatal(reply))
 		redis_fail(rq, &err);
 	else
-		log_warning(LOG_QUEUE(rq->queue->name), "%s failed: %s", what,
+		log_warning(LOG_QUEUE_EVENT(rq->queue->name,
+		    EVENT_BROKER_ERROR),
+		    "%s failed: %s", what,
 		    err.text);
 	return false;
 }

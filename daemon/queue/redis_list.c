@@ -125,7 +125,8 @@ still_known(struct redis_queue *rq, const struct resp *reply)
 {
 	if (resp_at(reply, 0)->integer == 1)
 		return true;
-	log_warning(LOG_QUEUE(rq->queue->name), "this consumer was not seen "
+	log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_LEASE_LOST),
+	    "this consumer was not seen "
 	    "for two leases: others have taken what it held");
 	rq->lost_before_us = clock_monotonic_us();
 	beat(rq, true, entered, NULL);

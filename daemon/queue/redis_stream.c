@@ -48,7 +48,9 @@ group_made(struct redis_queue *rq, const struct resp *reply,
 		return;
 	}
 	if (reply->type != RESP_ERROR)
-		log_notice(LOG_QUEUE(rq->queue->name), "made the group %s of "
+		log_notice(LOG_QUEUE_EVENT(rq->queue->name,
+		    EVENT_QUEUE_RECOVERED),
+		    "made the group %s of "
 		    "stream %s, which begins with its first entry", rq->group,
 		    rq->key);
 	if (rq->state == REDIS_SETTING_UP)
@@ -88,7 +90,8 @@ group_gone(struct redis_queue *rq, const struct resp *reply)
 	if (!resp_is_error(reply, "NOGROUP") &&
 	    !resp_is_error(reply, "UNBLOCKED the stream key"))
 		return false;
-	log_warning(LOG_QUEUE(rq->queue->name), "group %s of stream %s is gone "
+	log_warning(LOG_QUEUE_EVENT(rq->queue->name, EVENT_QUEUE_RECOVERED),
+	    "group %s of stream %s is gone "
 	    "(NOGROUP); making it again", rq->group, rq->key);
 	if (rq->state == REDIS_UP && !redis_failing(rq))
 		make_group(rq);

@@ -93,7 +93,8 @@ scan_cur(void *arg, const char *name, unsigned char type _unused_)
 	if (r == 0)
 		s->scan_moved++;
 	else if (r != -ENOENT)
-		log_error(LOG_QUEUE(s->queue->name), "%s/cur/%s cannot go back "
+		log_error(LOG_QUEUE_EVENT(s->queue->name, EVENT_MESSAGE_STUCK),
+		    "%s/cur/%s cannot go back "
 		    "to new/: %s; it stays there", s->path, name, strerror(-r));
 }
 
@@ -198,7 +199,9 @@ finish(struct spool *s)
 	case SPOOL_CUR:
 		/* Moving may have hidden some from the reader. */
 		if (s->scan_moved != 0) {
-			log_notice(LOG_QUEUE(s->queue->name), "%u messages "
+			log_notice(LOG_QUEUE_EVENT(s->queue->name,
+			    EVENT_QUEUE_RECOVERED),
+			    "%u messages "
 			    "that were taken and not settled go back to new/",
 			    s->scan_moved);
 			spool_want(s, SPOOL_BIT(SPOOL_CUR));
@@ -209,7 +212,9 @@ finish(struct spool *s)
 		break;
 	case SPOOL_DELAYED:
 		if (s->scan_count != 0)
-			log_warning(LOG_QUEUE(s->queue->name), "%llu files in "
+			log_warning(LOG_QUEUE_EVENT(s->queue->name,
+			    EVENT_MESSAGE_STUCK),
+			    "%llu files in "
 			    "%s/delayed are none of ours and are left alone",
 			    (unsigned long long)s->scan_count, s->path);
 		adopt(s, &s->delayed);

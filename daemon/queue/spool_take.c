@@ -233,7 +233,8 @@ skipped(struct spool *s, const char *file, const char *why)
 	s->skipped_log_us = now;
 	snprintf(shown, sizeof(shown), "%s", file);
 	spool_name_show(shown, strlen(shown));
-	log_error(LOG_QUEUE(s->queue->name), "%s/new/%s cannot be taken and is "
+	log_error(LOG_QUEUE_EVENT(s->queue->name, EVENT_MESSAGE_STUCK),
+	    "%s/new/%s cannot be taken and is "
 	    "left there: %s", s->path, shown, why);
 }
 

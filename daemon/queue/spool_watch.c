@@ -70,7 +70,9 @@ static bool
 on_event(struct spool *s, const struct inotify_event *ev)
 {
 	if ((ev->mask & IN_Q_OVERFLOW) != 0) {
-		log_notice(LOG_QUEUE(s->queue->name), "more files came than "
+		log_notice(LOG_QUEUE_EVENT(s->queue->name,
+		    EVENT_QUEUE_RECOVERED),
+		    "more files came than "
 		    "the kernel could list; new/ is read again");
 		spool_want(s, SPOOL_BIT(SPOOL_NEW));
 		return true;
@@ -193,7 +195,8 @@ spool_watch_start(struct spool *s, struct error *err)
 			spool_error(s, err, r, SPOOL_NEW, "cannot watch");
 			return r;
 		}
-		log_warning(LOG_QUEUE(s->queue->name), "no inotify watch to be "
+		log_warning(LOG_QUEUE_EVENT(s->queue->name, EVENT_QUEUE_SETUP),
+		    "no inotify watch to be "
 		    "had (%s): %s/new is read every second instead; raise "
 		    "fs.inotify.max_user_instances and max_user_watches",
 		    strerror(-r), s->path);

@@ -19,7 +19,8 @@ log_failure(struct sqs_queue *sq, const struct sqs_op *op,
 	if (sq->dead_log_us != 0 && now - sq->dead_log_us < LOG_EVERY_US)
 		return;
 	sq->dead_log_us = now;
-	log_warning(&((struct log_fields){ .queue = sq->queue->name,
+	log_warning(&((struct log_fields){ .event = EVENT_COPY_FAILED,
+	    .queue = sq->queue->name,
 	    .message = op->message->name }), "could not be sent to the dead "
 	    "letters at %s: %s (%s); it is tried again until its lease ends, "
 	    "and nothing is deleted before", sq->dead_url, err->text,

@@ -39,7 +39,8 @@ wrong_md5(struct sqs_queue *sq, struct message *m, const char *what)
 	sq->md5_wrong++;
 	if (sq->md5_log_us == 0 || now - sq->md5_log_us > LOG_EVERY_US) {
 		sq->md5_log_us = now;
-		log_error(&((struct log_fields){ .queue = sq->queue->name,
+		log_error(&((struct log_fields){ .event = EVENT_MESSAGE_STUCK,
+		    .queue = sq->queue->name,
 		    .message = m->name }), "what came does not have the %s that "
 		    "the service gave with it: it is not run, and received "
 		    "again in %u s", what, WRONG_MD5_SECONDS);
@@ -110,7 +111,9 @@ static void
 throttled(struct sqs_queue *sq, const struct error *err)
 {
 	if (sq->throttles == 0)
-		log_warning(LOG_QUEUE(sq->queue->name), "receiving slows down: "
+		log_warning(LOG_QUEUE_EVENT(sq->queue->name,
+		    EVENT_QUEUE_SLOWED),
+		    "receiving slows down: "
 		    "%s (%s)", err->text, err->code);
 	sq->throttle = *err;
 	sq->receivers = sq->receivers_min;
@@ -127,7 +130,8 @@ not_throttled(struct sqs_queue *sq)
 		return;
 	sq->throttles = 0;
 	error_clear(&sq->throttle);
-	log_notice(LOG_QUEUE(sq->queue->name), "receiving goes on as usual");
+	log_notice(LOG_QUEUE_EVENT(sq->queue->name, EVENT_QUEUE_RESUMED),
+	    "receiving goes on as usual");
 }
 
 static void

@@ -180,7 +180,8 @@ op_reconfigure(struct pool *p, const struct config_section *s)
 	if (t == NULL)
 		return;
 	if (p->up && http_target_look(t, p, &err) < 0) {
-		log_error(LOG_POOL(p->name), "HttpHeaderFile=: %s; the pool "
+		log_error(LOG_POOL_EVENT(p->name, EVENT_SECTION_REFUSED),
+		    "HttpHeaderFile=: %s; the pool "
 		    "stays as it is", err.text);
 		http_target_unref(t);
 		return;

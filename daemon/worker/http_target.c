@@ -44,7 +44,8 @@ problem(const struct pool *p, struct config *c, const struct config_section *s,
 	if (c != NULL)
 		config_problem(c, s, key, "%s", err->text);
 	else
-		log_error(LOG_POOL(p->name), "%s=: %s; the pool stays as it is",
+		log_error(LOG_POOL_EVENT(p->name, EVENT_SECTION_REFUSED),
+		    "%s=: %s; the pool stays as it is",
 		    key, err->text);
 	return false;
 }
@@ -267,7 +268,8 @@ http_target_look(struct http_target *t, const struct pool *p,
 	if (r == 0 || t->headers == NULL)
 		return r;
 	if (!t->complained)
-		log_warning(LOG_POOL(p->name), "HttpHeaderFile= cannot be read "
+		log_warning(LOG_POOL_EVENT(p->name, EVENT_SECTION_REFUSED),
+		    "HttpHeaderFile= cannot be read "
 		    "again: %s; what it said before is used", err->text);
 	t->complained = true;
 	return 0;

@@ -39,7 +39,9 @@ output_report_dropped(struct worker *w)
 
 	w->output_dropped = 0;
 	if (n != 0)
-		log_warning(&((struct log_fields){ .pool = w->wp->pool->name,
+		log_warning(&((struct log_fields){
+		    .event = EVENT_OUTPUT_DROPPED,
+		    .pool = w->wp->pool->name,
 		    .worker = w->pid }), "%u lines of output were dropped: more "
 		    "than %u in a second", n, LINES_PER_SEC);
 }

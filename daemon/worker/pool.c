@@ -278,7 +278,8 @@ void
 worker_pool_gone(struct worker_pool *wp, struct worker *w,
     const struct child_exit *how, bool useless)
 {
-	struct log_fields f = { .pool = wp->pool->name, .worker = w->pid };
+	struct log_fields f = { .event = EVENT_WORKER_CRASH,
+		.pool = wp->pool->name, .worker = w->pid };
 	char cause[CHILD_CAUSE_BYTES];
 	struct error err;
 
@@ -316,7 +317,8 @@ worker_pool_be_cautious(struct worker_pool *wp)
 	else
 		wp->caution_us = CAUTION_MIN_US;
 	wp->cautious_until_us = now + wp->caution_us;
-	log_notice(LOG_POOL(wp->pool->name), "a worker ended with several "
+	log_notice(LOG_POOL_EVENT(wp->pool->name, EVENT_WORKER_CAUTION),
+	    "a worker ended with several "
 	    "messages at hand: they run one by one for %" PRIu64 " s, to find "
 	    "which one it was", wp->caution_us / USEC_PER_SEC);
 }
@@ -517,7 +519,8 @@ op_reconfigure(struct pool *p, const struct config_section *section)
 		wp->generation++;
 		wp->failures = 0;
 		wp->start_not_before_us = 0;
-		log_notice(LOG_POOL(p->name), "its workers are replaced one by "
+		log_notice(LOG_POOL_EVENT(p->name, EVENT_WORKERS_REPLACED),
+		    "its workers are replaced one by "
 		    "one");
 	}
 	settings_free(old);

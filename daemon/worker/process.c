@@ -120,6 +120,7 @@ time_out(struct worker *w, struct message *m)
 {
 	struct log_fields f = fields_of(w, m);
 
+	f.event = EVENT_WORKER_TIMEOUT;
 	log_warning(&f, "over its time: SIGTERM to the worker, SIGKILL in "
 	    "%" PRIu64 " ms", w->wp->set->kill_grace_us / USEC_PER_MSEC);
 	w->fate = FATE_TIMEOUT;
@@ -394,6 +395,7 @@ find(struct worker *w, uint64_t id)
 	if (w->strange++ == 0) {
 		struct log_fields f = fields_of(w, NULL);
 
+		f.event = EVENT_WORKER_PROTOCOL;
 		log_warning(&f, "it speaks of message %" PRIu64 ", which it "
 		    "does not have; ignored (and further ones, silently)", id);
 	}
@@ -457,6 +459,7 @@ protocol_error(struct worker *w, const struct error *err)
 {
 	struct log_fields f = fields_of(w, worker_head(w));
 
+	f.event = EVENT_WORKER_PROTOCOL;
 	log_warning(&f, "protocol error: %s; the worker is replaced", err->text);
 	w->error = *err;
 	w->fate = FATE_PROTOCOL;

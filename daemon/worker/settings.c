@@ -97,42 +97,13 @@ problem(struct reader *r, const char *key, const char *fmt, ...)
 		config_problem(r->config, r->section, key, "%s",
 		    buffer_cstr(&b));
 	else
-		log_error(LOG_POOL(r->pool->name), "%s%s%s; the workers stay "
+		log_error(LOG_POOL_EVENT(r->pool->name, EVENT_SECTION_REFUSED),
+		    "%s%s%s; the workers stay "
 		    "as they are", key != NULL ? key : "",
 		    key != NULL ? "=: " : "", buffer_cstr(&b));
 }
 
 /* ---- programs ---- */
-
-static bool
-executable(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-	    access(path, X_OK) == 0;
-}
-
-static char *
-search_path(const char *name)
-{
-	const char *at = getenv("PATH");
-
-	if (at == NULL)
-		at = "/usr/local/bin:/usr/bin:/bin";
-	for (;;) {
-		size_t n = strcspn(at, ":");
-		char *path = xasprintf("%.*s/%s", (int)n, at, name);
-
-		/* A relative entry would mean another file another day. */
-		if (*at == '/' && executable(path))
-			return path;
-		free(path);
-		if (at[n] == '\0')
-			return NULL;
-		at += n + 1;
-	}
-}
 
 /* The directory of the configuration file, absolute. */
 static char *
@@ -156,7 +127,7 @@ find_program(struct reader *r, const char *key, const char *name)
 		return NULL;
 	}
 	if (strchr(name, '/') == NULL) {
-		path = search_path(name);
+		path = child_find_program(name);
 		if (path == NULL)
 			problem(r, key, "no program \"%s\" in $PATH", name);
 		return path;
@@ -168,7 +139,7 @@ find_program(struct reader *r, const char *key, const char *name)
 
 		path = xasprintf("%s/%s", dir != NULL ? dir : ".", name);
 	}
-	if (!executable(path)) {
+	if (!child_is_program(path)) {
 		problem(r, key, "%s: %s", path, access(path, F_OK) < 0 ?
 		    strerror(errno) : "not an executable file");
 		free(path);
@@ -192,7 +163,7 @@ find_runner(void)
 		self[n] = '\0';
 		slash = strrchr(self, '/');
 		path = xasprintf("%.*s/bot-worker", (int)(slash - self), self);
-		if (executable(path))
+		if (child_is_program(path))
 			return path;
 		free(path);
 	}
@@ -310,19 +281,6 @@ env_put(struct strings *env, char *string)
 }
 
 static bool
-may_inherit(const char *var)
-{
-	static const char *const allowed[] = {
-		"PATH=", "LANG=", "TZ=", "HOME=", "USER=",
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
-		if (strncmp(var, allowed[i], strlen(allowed[i])) == 0)
-			return true;
-	return strncmp(var, "LC_", 3) == 0;
-}
-
-static bool
 valid_assignment(const char *s)
 {
 	size_t n = strcspn(s, "=");
@@ -344,7 +302,7 @@ make_environment(struct reader *r, const struct identity *id)
 
 	env_put(&env, xstrdup("PATH=/usr/local/bin:/usr/bin:/bin"));
 	for (char **e = environ; e != NULL && *e != NULL; e++)
-		if (may_inherit(*e))
+		if (child_may_inherit(*e))
 			env_put(&env, xstrdup(*e));
 	if (id->name != NULL)
 		env_put(&env, xasprintf("USER=%s", id->name));

@@ -5,6 +5,7 @@ systemd is needed as PID 1.
 """
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,24 @@ import rig  # noqa: E402
 from rig import wait_for  # noqa: E402
 
 JOURNALD = "/lib/systemd/systemd-journald"
+CATALOG = os.path.join(rig.SOURCE, "systemd", "bot-operator.catalog")
+
+
+def events():
+    """NAME: MESSAGE_ID, as the code has them."""
+    with open(os.path.join(rig.SOURCE, "daemon", "base", "log_event.h")) as f:
+        return dict(re.findall(r'#define EVENT_(\w+) \\\n\t"([0-9a-f]*)"', f.read()))
+
+
+def explain():
+    """In the namespace: the journal with the catalog's words, from a private database."""
+    for folder, catalog in (("/usr/local/lib", "systemd/catalog"), ("/var/lib/systemd", "catalog")):
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+        os.makedirs(os.path.join(folder, catalog))
+    shutil.copy(CATALOG, "/usr/local/lib/systemd/catalog/")
+    subprocess.run(["journalctl", "--update-catalog"], check=True)
+    return subprocess.run(["journalctl", "-D", "/run/log/journal", "--catalog", "--no-pager",
+                           "SYSLOG_IDENTIFIER=bot-operator"], check=True, stdout=subprocess.PIPE).stdout.decode()
 
 
 def inside(folder):
@@ -49,6 +68,8 @@ def inside(folder):
             return out if "drained" in out else None
         with open(os.path.join(folder, "entries"), "w") as f:
             f.write(wait_for("the last entry", entries))
+        with open(os.path.join(folder, "explained"), "w") as f:
+            f.write(explain())
         failed = False
     finally:
         r.close(failed)
@@ -78,6 +99,63 @@ def test_journal_fields(r):
     assert said[0]["BOT_POOL"] == "work" and said[0]["BOT_MESSAGE"] == "first" and int(said[0]["BOT_WORKER"]) > 1
     assert not [e for e in entries if "secret body" in str(e)], "a body in the log"
     assert not [e for e in entries if e["MESSAGE"].startswith("<")], "a prefix that journald should not see"
+    ids = events()
+    assert e["MESSAGE_ID"] == ids["DEAD_LETTER"], e
+    seen = {e.get("MESSAGE_ID") for e in entries}
+    for name in ("START", "READY", "QUEUE_UP", "DRAIN", "STOPPED"):
+        assert ids[name] in seen, (name, entries)
+    # What the operator itself says loudly has a kind; handlers' lines have none.
+    assert not [e for e in entries if int(e["PRIORITY"]) <= 5 and "MESSAGE_ID" not in e and "BOT_WORKER" not in e], entries
+    with open(os.path.join(r.dir, "explained")) as f:
+        explained = f.read()
+    assert "Subject: A message of queue jobs went to the dead letters" in explained, explained
+    assert "Message first failed for good at attempt 1" in explained and "(external_api)" in explained, explained
+
+
+def used():
+    """NAMEs of events that some line of the code logs."""
+    names = set()
+    for folder, _, files in os.walk(os.path.join(rig.SOURCE, "daemon")):
+        for name in files:
+            if name.endswith(".c"):
+                with open(os.path.join(folder, name)) as f:
+                    names.update(re.findall(r"\bEVENT_([A-Z_]+)\b", f.read()))
+    return names
+
+
+def test_every_event_has_an_entry_in_the_catalog(r):
+    ids = events()
+    assert len(ids) > 30 and len(set(ids.values())) == len(ids), "two kinds of events have one ID"
+    assert not [i for i in ids.values() if len(i) != 32 or i[12] != "4"], "systemd-id128 new makes them"
+    known = {name for name in used() if name in ids}
+    assert known == set(ids), "never logged: %s" % (set(ids) - known)
+    with open(CATALOG) as f:
+        text = f.read()
+    entries = re.findall(r"^-- ([0-9a-f]{32})\n((?:[A-Z][A-Za-z-]+: .+\n)+)\n((?:(?!-- ).*\n)*)", text, re.M)
+    listed = [i for i, _, _ in entries]
+    assert len(listed) == len(set(listed)) == len(re.findall("^-- ", text, re.M)), "an entry that cannot be read"
+    assert set(listed) == set(ids.values()), set(listed) ^ set(ids.values())
+    with open(os.path.join(rig.SOURCE, "daemon", "base", "log.c")) as f:
+        fields = set(re.findall(r'"(BOT_[A-Z_]+)=', f.read()))
+    for i, head, body in entries:
+        assert re.search("^Subject: .{10,}$", head, re.M) and body.strip(), i
+        wrong = set(re.findall("@([A-Z_]+)@", head + body)) - fields
+        assert not wrong, "%s: fields that no line has: %s" % (i, wrong)
+
+
+def test_the_catalog_compiles(r):
+    if not shutil.which("journalctl"):
+        raise rig.Skip("journalctl is not installed")
+    r.write("root/usr/lib/systemd/catalog/bot-operator.catalog", open(CATALOG).read())
+    r.path("root/var/lib/systemd/catalog/.")
+    root = "--root=" + os.path.join(r.dir, "root")
+    p = subprocess.run(["journalctl", root, "--update-catalog"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert p.returncode == 0 and not p.stdout, p.stdout
+    out = subprocess.run(["journalctl", root, "--list-catalog"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert {line.split()[0] for line in out.splitlines()} == set(events().values()), out
+    one = subprocess.run(["journalctl", root, "--dump-catalog", events()["CHECK_DOWN"]], stdout=subprocess.PIPE,
+                         check=True).stdout.decode()
+    assert "Subject: Check @BOT_CHECK@ is down" in one and "botctl status" in one, one
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <stdio.h>
 
+#include "observe/check.h"
+
 #define TURNS_MAX	100000
 #define START_US	(1000 * USEC_PER_SEC)
 #define START_REAL_US	(UINT64_C(1764000000) * USEC_PER_SEC)
@@ -33,6 +35,7 @@ schema(void)
 	for (size_t i = 0; queue_types[i] != NULL; i++)
 		kinds[n++] = queue_types[i]->kind;
 	kinds[n++] = sim_handler_type.kind;
+	kinds[n++] = &check_config_kind;
 	return kinds;
 }
 

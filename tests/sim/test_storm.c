@@ -58,6 +58,7 @@ configuration(char *text, size_t room)
 		"fake-keep" };
 	size_t n = (size_t)snprintf(text, room, "[Operator]\n"
 	    "DrainTimeout=5s\nMaxInFlight=%u\n"
+	    "[Check thing]\nTCP=thing.example:1\n"
 	    "[Pool one]\nFake=1\nWorkers=%u\nTimeout=20s\n"
 	    "[Pool two]\nFake=1\nWorkers=%u\nTimeout=20s\n",
 	    (unsigned)random_below(100) + 20, (unsigned)random_below(8) + 1,
@@ -71,12 +72,13 @@ configuration(char *text, size_t room)
 			continue;
 		n += (size_t)snprintf(text + n, room - n, "[Queue q%u]\n"
 		    "Type=%s\nPool=%s\nPrefetch=%u\nLease=10s\nMaxLease=40s\n"
-		    "Backoff=100ms-5s\nMaxAttempts=%u\nWeight=%u\n%s", i,
+		    "Backoff=100ms-5s\nMaxAttempts=%u\nWeight=%u\n%s%s", i,
 		    weather.types[i], random_below(2) == 0 ? "one" : "two",
 		    (unsigned)random_below(20),
 		    (unsigned)random_below(5) + 2,
 		    (unsigned)random_below(3) + 1,
-		    random_below(4) == 0 ? "RateLimit=20/s\n" : "");
+		    random_below(4) == 0 ? "RateLimit=20/s\n" : "",
+		    random_below(4) == 0 ? "Requires=thing\n" : "");
 	}
 }
 
@@ -155,6 +157,7 @@ one_event(struct weather *w)
 		break;
 	case 12:
 		toggle_pause(w->r);
+		engine_gate(w->r->engine, "thing", random_below(3) != 0);
 		break;
 	case 13:
 		if (b->count[SIM_LEASED] != 0)
@@ -188,6 +191,7 @@ calm_down(struct weather *w)
 	sim_pool_up(sim_workers("one"));
 	sim_pool_up(sim_workers("two"));
 	reload(w);
+	engine_gate(w->r->engine, "thing", true);
 	/* Those that a reload is still making anew are not paused. */
 	engine_foreach_queue(q, w->r->engine, l)
 		engine_resume(w->r->engine, q, PAUSED_BY_OPERATOR);

@@ -162,6 +162,34 @@ test_resumption(void **state)
 	stop_serving(r);
 }
 
+/* Beside a context that does, and with the same file. */
+static void
+test_fresh_contexts_never_resume(void **state)
+{
+	struct rig *r = *state;
+	struct tls_context *c = client_context("ca.pem");
+	struct tls_context *fresh = context(&(struct tls_params){
+		.ca_file = file("ca.pem"), .fresh = true });
+	int64_t until, now = (int64_t)(clock_realtime_us() / USEC_PER_SEC);
+
+	assert_ptr_not_equal(c, fresh);
+	serve(r, "server.pem");
+	for (int i = 0; i < 4; i++) {
+		connect_tls(r, i == 0 ? c : fresh, "localhost");
+		RUN_UNTIL(r, r->client.ups == i + 1);
+		assert_false(tls_session_resumed(r->client.s.tls));
+		/* It is good for a day from the start of this test. */
+		assert_true(stream_tls_until(&r->client.s, &until));
+		assert_true(until > now && until <= now + 86400);
+		check_talk(r);
+		hang_up(r);
+	}
+	assert_false(stream_tls_until(&r->client.s, &until));
+	tls_context_unref(c);
+	tls_context_unref(fresh);
+	stop_serving(r);
+}
+
 /* More peers than the cache holds: the oldest go, nothing grows or leaks. */
 static void
 test_resumption_is_bounded(void **state)
@@ -624,6 +652,7 @@ main(void)
 		rig_test(test_insecure),
 		rig_test(test_client_certificates),
 		rig_test(test_resumption),
+		rig_test(test_fresh_contexts_never_resume),
 		rig_test(test_resumption_is_bounded),
 		rig_test(test_alpn),
 		rig_test(test_much_both_ways),
