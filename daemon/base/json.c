@@ -1,8 +1,7 @@
 #include "base/json.h"
 
-/* Length of the well-formed sequence at p (Unicode 15, table 3-7), or 0. */
-static size_t
-utf8_len(const unsigned char *p, size_t n)
+size_t
+json_utf8_len(const unsigned char *p, size_t n)
 {
 	unsigned char lo = 0x80, hi = 0xbf;
 	size_t len;
@@ -48,7 +47,8 @@ json_add_string(struct buffer *b, struct slice s)
 			p++;
 			continue;
 		}
-		if (*p >= 0x80 && (len = utf8_len(p, (size_t)(end - p))) != 0) {
+		if (*p >= 0x80 && (len = json_utf8_len(p,
+		    (size_t)(end - p))) != 0) {
 			p += len;
 			continue;
 		}

@@ -12,5 +12,8 @@
  * each bad byte (Unicode 15, section 3.9), so the output is always valid.
  */
 void	json_add_string(struct buffer *, struct slice);
+/* Length of the well-formed sequence at p, n bytes or less (Unicode 15, table
+   3-7); 0: there is none. */
+size_t	json_utf8_len(const unsigned char *p, size_t n);
 
 #endif
