@@ -47,8 +47,8 @@ enum json_scan_kind {
 };
 
 /*
- * A copy of it goes back to where it was made, as long as the original has
- * only skipped since (json_scan_skip, json_scan_raw).
+ * A copy of it goes back to where it was made, as long as what it is to read
+ * again was only skipped (json_scan_skip, json_scan_raw).
  */
 struct json_scan {
 	char *text, *end;

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "codec/json_scan.h"
 #include "queue/sqs_impl.h"
 
 struct sqs_batch {
@@ -27,15 +28,14 @@ batch_free(struct sqs_batch *b)
 
 /* The op that an entry of the answer is about, which is taken out. */
 static struct sqs_op *
-take(struct sqs_batch *b, const json_t *entry)
+take(struct sqs_batch *b, struct slice id)
 {
-	const char *id = json_string_value(json_object_get(entry, "Id"));
 	struct sqs_op *op;
 	unsigned i;
 
-	if (id == NULL || id[0] < '0' || id[0] > '9' || id[1] != '\0')
+	if (id.n != 1 || id.p[0] < '0' || id.p[0] > '9')
 		return NULL;
-	i = (unsigned)(id[0] - '0');
+	i = (unsigned)(id.p[0] - '0');
 	if (i >= b->n)
 		return NULL;
 	op = b->op[i];
@@ -43,39 +43,115 @@ take(struct sqs_batch *b, const json_t *entry)
 	return op;
 }
 
+struct entry {
+	struct slice id, code, text;	/* p NULL: not there */
+};
+
 static void
-failed_entry(struct sqs_queue *sq, struct sqs_op *op, const json_t *entry)
+entry_done(struct sqs_batch *b, const struct entry *e, bool good)
 {
-	const char *code = json_string_value(json_object_get(entry, "Code"));
-	const char *text = json_string_value(json_object_get(entry,
-	    "Message"));
-	struct slice name = aws_error_name(slice_of(code != NULL ? code :
-	    "InternalError"));
+	struct sqs_queue *sq = b->call.sq;
+	struct sqs_op *op = take(b, e->id);
 	struct error err;
 
-	sqs_error(name, 0, slice_of(text != NULL ? text : ""), &err);
+	if (op == NULL)
+		return;
+	if (good) {
+		sqs_op_succeeded(sq, op);
+		return;
+	}
+	sqs_error(aws_error_name(e->code.p != NULL ? e->code :
+	    SLICE("InternalError")), 0, e->text.p != NULL ? e->text :
+	    SLICE(""), &err);
 	sqs_op_failed(sq, op, &err);
 }
 
 static void
-answered(struct sqs_call *c, const json_t *answer, const struct error *err)
+read_entry(struct json_scan *s, struct entry *e)
+{
+	struct slice key;
+
+	*e = (struct entry){ .id = { NULL, 0 } };
+	if (json_scan_peek(s) != JSON_SCAN_OBJECT) {
+		(void)json_scan_skip(s);
+		return;
+	}
+	(void)json_scan_enter_object(s);
+	while (json_scan_next_key(s, &key)) {
+		if (slice_is(key, "Id"))
+			(void)json_scan_text(s, &e->id);
+		else if (slice_is(key, "Code"))
+			(void)json_scan_text(s, &e->code);
+		else if (slice_is(key, "Message"))
+			(void)json_scan_text(s, &e->text);
+		else
+			(void)json_scan_skip(s);
+	}
+}
+
+/* One list of the answer. */
+static void
+read_entries(struct sqs_batch *b, struct json_scan *s, bool good)
+{
+	struct entry e;
+
+	if (json_scan_peek(s) != JSON_SCAN_ARRAY) {
+		(void)json_scan_skip(s);
+		return;
+	}
+	(void)json_scan_enter_array(s);
+	while (json_scan_next_element(s)) {
+		read_entry(s, &e);
+		if (s->error == NULL)
+			entry_done(b, &e, good);
+	}
+}
+
+/*
+ * Who is in both lists has failed.  So those that failed are read first, and
+ * for that the answer twice, which also shows that it is whole.
+ */
+static int
+read_answer(struct sqs_batch *b, struct slice answer)
+{
+	_cleanup_free_ char *copy = xmemdup(answer.p, answer.n);
+	struct json_scan s, failed, succeeded;
+	bool have_failed = false, have_succeeded = false;
+	struct slice key;
+
+	json_scan_init(&s, copy, answer.n);
+	(void)json_scan_enter_object(&s);
+	while (json_scan_next_key(&s, &key)) {
+		if (slice_is(key, "Failed")) {
+			failed = s;
+			have_failed = true;
+		} else if (slice_is(key, "Successful")) {
+			succeeded = s;
+			have_succeeded = true;
+		}
+		(void)json_scan_skip(&s);
+	}
+	if (json_scan_end(&s) < 0)
+		return -EPROTO;
+	if (have_failed)
+		read_entries(b, &failed, false);
+	if (have_succeeded)
+		read_entries(b, &succeeded, true);
+	return 0;
+}
+
+static void
+answered(struct sqs_call *c, struct slice answer, const struct error *err)
 {
 	struct sqs_queue *sq = c->sq;
 	struct sqs_batch *b = c->owner;
-	const json_t *good = json_object_get(answer, "Successful");
-	const json_t *bad = json_object_get(answer, "Failed");
 	struct error unanswered;
-	struct sqs_op *op;
 
 	sq->ncalls--;
-	for (size_t i = 0; i < json_array_size(bad); i++)
-		if ((op = take(b, json_array_get(bad, i))) != NULL)
-			failed_entry(sq, op, json_array_get(bad, i));
-	for (size_t i = 0; i < json_array_size(good); i++)
-		if ((op = take(b, json_array_get(good, i))) != NULL)
-			sqs_op_succeeded(sq, op);
 	error_set(&unanswered, ERROR_PROTOCOL, "malformed_answer",
 	    "%s has not answered for this message", c->operation);
+	if (err == NULL && answer.n != 0 && read_answer(b, answer) < 0)
+		sqs_malformed(c, &unanswered);
 	for (unsigned i = 0; i < b->n; i++)
 		if (b->op[i] != NULL)
 			sqs_op_failed(sq, b->op[i], err != NULL ? err :
@@ -104,7 +180,7 @@ send_batch(struct sqs_queue *sq, struct list *ops, unsigned *count,
 	struct sqs_batch *b = new0(struct sqs_batch);
 	struct list *l;
 
-	sqs_call_init(&b->call, sq, operation, answered, b);
+	sqs_call_init_text(&b->call, sq, operation, answered, b);
 	sqs_call_begin(&b->call, sq->queue_url);
 	buffer_add_str(&b->call.body, ",\"Entries\":[");
 	while (b->n < SQS_BATCH_MAX && (l = list_pop_front(ops)) != NULL) {
