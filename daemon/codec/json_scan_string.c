@@ -4,19 +4,6 @@
 
 #include "base/json.h"
 
-#define EACH(byte)	(0x0101010101010101u * (uint64_t)(byte))
-
-/* The lowest bit set of its answer is in the first of eight bytes that is not
-   plain: a control, a quote, a backslash, or not ASCII. */
-static inline uint64_t
-odd_bytes(uint64_t x)
-{
-	uint64_t quote = x ^ EACH('"'), backslash = x ^ EACH('\\');
-
-	return (x | (x - EACH(0x20)) | (quote - EACH(1)) |
-	    (backslash - EACH(1))) & EACH(0x80);
-}
-
 /* Moves plain bytes down to *to, if it is elsewhere, until an odd one. */
 static inline char *
 plain(char *p, const char *end, char **to, bool move)
@@ -26,7 +13,7 @@ plain(char *p, const char *end, char **to, bool move)
 		size_t n;
 
 		memcpy(&x, p, 8);
-		odd = odd_bytes(le64toh(x));
+		odd = json_odd_bytes(le64toh(x));
 		if (odd == 0) {
 			/* to < p: what it writes over was read. */
 			if (move)

@@ -2,9 +2,8 @@
  * DeleteMessageBatch and ChangeMessageVisibilityBatch: ten entries at most,
  * each answered for itself.
  */
-#include <stdio.h>
-
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "codec/json_scan.h"
 #include "queue/sqs_impl.h"
@@ -16,12 +15,46 @@ struct sqs_batch {
 	unsigned n;
 };
 
-static void
-batch_free(struct sqs_batch *b)
+static void answered(struct sqs_call *, struct slice, const struct error *);
+
+static struct sqs_batch *
+batch_get(struct sqs_queue *sq, const char *operation)
 {
+	struct list *l = list_pop_front(&sq->free_batches);
+	struct sqs_batch *b;
+
+	if (l != NULL) {
+		b = list_entry(l, struct sqs_batch, link);
+	} else {
+		b = new0(struct sqs_batch);
+		list_init(&b->link);
+		sqs_call_init_text(&b->call, sq, operation, answered, b);
+	}
+	b->call.operation = operation;
+	b->n = 0;
+	return b;
+}
+
+/* At most SQS_CALLS_MAX are kept, with the memory of their requests. */
+static void
+batch_put(struct sqs_batch *b)
+{
+	sqs_call_cancel(&b->call);
 	list_remove(&b->link);
-	sqs_call_done(&b->call);
-	free(b);
+	list_push_front(&b->call.sq->free_batches, &b->link);
+}
+
+void
+sqs_batches_done(struct sqs_queue *sq)
+{
+	struct list *l;
+
+	while ((l = list_pop_front(&sq->free_batches)) != NULL) {
+		struct sqs_batch *b = list_entry(l, struct sqs_batch, link);
+
+		sqs_call_done(&b->call);
+		free(b);
+	}
 }
 
 /* ---- answers ---- */
@@ -156,7 +189,7 @@ answered(struct sqs_call *c, struct slice answer, const struct error *err)
 		if (b->op[i] != NULL)
 			sqs_op_failed(sq, b->op[i], err != NULL ? err :
 			    &unanswered);
-	batch_free(b);
+	batch_put(b);
 	task_schedule(sq->loop, &sq->batch_task);
 }
 
@@ -165,11 +198,14 @@ answered(struct sqs_call *c, struct slice answer, const struct error *err)
 static void
 add_entry(struct buffer *body, unsigned i, const struct sqs_op *op)
 {
-	buffer_printf(body, "%s{\"Id\":\"%u\",\"ReceiptHandle\":",
-	    i != 0 ? "," : "", i);
+	buffer_add_str(body, i != 0 ? ",{\"Id\":\"" : "{\"Id\":\"");
+	buffer_add_u64(body, i);
+	buffer_add_str(body, "\",\"ReceiptHandle\":");
 	json_add_string(body, op->receipt->handle);
-	if (op->kind != OP_DELETE)
-		buffer_printf(body, ",\"VisibilityTimeout\":%u", op->seconds);
+	if (op->kind != OP_DELETE) {
+		buffer_add_str(body, ",\"VisibilityTimeout\":");
+		buffer_add_u64(body, op->seconds);
+	}
 	buffer_add_char(body, '}');
 }
 
@@ -177,24 +213,23 @@ static void
 send_batch(struct sqs_queue *sq, struct list *ops, unsigned *count,
     const char *operation)
 {
-	struct sqs_batch *b = new0(struct sqs_batch);
+	struct sqs_batch *b = batch_get(sq, operation);
+	uint64_t now = clock_monotonic_us();
 	struct list *l;
 
-	sqs_call_init_text(&b->call, sq, operation, answered, b);
 	sqs_call_begin(&b->call, sq->queue_url);
 	buffer_add_str(&b->call.body, ",\"Entries\":[");
 	while (b->n < SQS_BATCH_MAX && (l = list_pop_front(ops)) != NULL) {
 		struct sqs_op *op = list_entry(l, struct sqs_op, link);
 
 		--*count;
-		if (!sqs_op_begin(sq, op))
+		if (!sqs_op_begin(sq, op, now))
 			continue;
 		add_entry(&b->call.body, b->n, op);
 		b->op[b->n++] = op;
 	}
 	if (b->n == 0) {
-		list_init(&b->link);
-		batch_free(b);
+		batch_put(b);
 		return;
 	}
 	buffer_add_char(&b->call.body, ']');
@@ -228,6 +263,6 @@ sqs_batches_cancel(struct sqs_queue *sq, struct list *ops)
 		for (unsigned i = 0; i < b->n; i++)
 			if (b->op[i] != NULL)
 				list_push_back(ops, &b->op[i]->link);
-		batch_free(b);
+		batch_put(b);
 	}
 }

@@ -138,7 +138,7 @@ int	sqs_read_messages(const struct sqs_call *, struct chunk *,
 	    struct slice answer, struct list *messages, struct error *err);
 /* The parts must lie in the chunk. */
 struct message *sqs_message(struct sqs_queue *, struct chunk *,
-	    const struct sqs_parts *);
+	    const struct sqs_parts *, uint64_t now_us);
 void	sqs_md5_init(struct sqs_queue *);
 void	sqs_md5_done(struct sqs_queue *);
 /* The name of one that is there and does not fit; NULL: all well. */
@@ -194,7 +194,10 @@ struct sqs_op {
 	uint64_t until_us;		/* the lease's end: no sense after it */
 	uint64_t asked_us, again_us;
 	unsigned failures;
-	/* OP_BURY */
+	struct sqs_burial *burial;	/* of what is or was OP_BURY */
+};
+
+struct sqs_burial {
 	struct sqs_call call;
 	char *error_type, *detail;
 	size_t ndetail;
@@ -218,12 +221,17 @@ void	sqs_op_succeeded(struct sqs_queue *, struct sqs_op *);
 void	sqs_op_failed(struct sqs_queue *, struct sqs_op *,
 	    const struct error *);
 /* Is there still something for it to do? Renewals may come too late. */
-bool	sqs_op_begin(struct sqs_queue *, struct sqs_op *);
+bool	sqs_op_begin(struct sqs_queue *, struct sqs_op *, uint64_t now_us);
 
 /* Sends full batches; those that are not full too when all is set. */
 void	sqs_batches(struct sqs_queue *, bool all);
 /* Gives the ops of all open batches to fn, and cancels them. */
 void	sqs_batches_cancel(struct sqs_queue *, struct list *ops);
+void	sqs_batches_done(struct sqs_queue *);
+/* What is to be said of a death, and its call. */
+struct sqs_burial *sqs_burial_new(struct sqs_queue *, struct sqs_op *,
+	    const struct settlement *);
+void	sqs_burial_free(struct sqs_burial *);	/* cancels; accepts NULL */
 void	sqs_bury_send(struct sqs_queue *, struct sqs_op *);
 
 /* ---- what messages have done to workers: sqs_crashes.c ---- */
@@ -330,6 +338,7 @@ struct sqs_queue {
 	struct list paused;		/* failed, to be tried again */
 	struct list held_back;		/* behind an open renewal */
 	struct list batches;
+	struct list free_ops, free_batches;	/* to be used again */
 	unsigned ndeletes, nchanges;
 	unsigned nsettling;		/* ops that settle, wherever they are */
 	unsigned ncalls;

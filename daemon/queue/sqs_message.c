@@ -92,7 +92,7 @@ take_system(struct message *m, struct sqs_receipt *r,
 
 struct message *
 sqs_message(struct sqs_queue *sq, struct chunk *chunk,
-    const struct sqs_parts *p)
+    const struct sqs_parts *p, uint64_t now_us)
 {
 	struct message *m = message_new(sq->queue, chunk);
 	struct sqs_receipt *r = chunk_alloc(chunk, sizeof(*r));
@@ -101,7 +101,7 @@ sqs_message(struct sqs_queue *sq, struct chunk *chunk,
 		.message = m,
 		.handle = p->handle,
 		.attributes = p->user_text,
-		.received_us = clock_monotonic_us(),
+		.received_us = now_us,
 		.misfit = sqs_md5_misfit(sq, p),
 	};
 	m->receipt_data = r;

@@ -1,7 +1,7 @@
 /*
  * The answer to ReceiveMessage, read where it stands in the messages' chunk.
  */
-#include "base/alloc.h"
+#include "base/clock.h"
 #include "codec/json_scan.h"
 #include "queue/sqs_impl.h"
 
@@ -186,6 +186,7 @@ static void
 read_array(struct json_scan *s, struct sqs_queue *sq, struct chunk *chunk,
     struct list *messages, struct error *err)
 {
+	uint64_t now = clock_monotonic_us();
 	struct sqs_parts p;
 	struct message *m;
 
@@ -202,7 +203,7 @@ read_array(struct json_scan *s, struct sqs_queue *sq, struct chunk *chunk,
 			    SQS_PARTS_MAX);
 			continue;
 		}
-		m = sqs_message(sq, chunk, &p);
+		m = sqs_message(sq, chunk, &p, now);
 		list_push_back(messages, &m->link);
 	}
 }

@@ -172,10 +172,14 @@ receive(struct sqs_queue *sq, struct sqs_receiver *r, unsigned n)
 	sq->asked += n;
 	r->call.extra_us = sq->wait_us;
 	sqs_call_begin(&r->call, sq->queue_url);
-	buffer_printf(b, ",\"MaxNumberOfMessages\":%u,\"WaitTimeSeconds\":%u,"
-	    "\"VisibilityTimeout\":%u,\"MessageSystemAttributeNames\":[\"All\"],"
-	    "\"MessageAttributeNames\":[\"All\"]", n,
-	    (unsigned)(sq->wait_us / USEC_PER_SEC), sqs_visibility(sq));
+	buffer_add_str(b, ",\"MaxNumberOfMessages\":");
+	buffer_add_u64(b, n);
+	buffer_add_str(b, ",\"WaitTimeSeconds\":");
+	buffer_add_u64(b, sq->wait_us / USEC_PER_SEC);
+	buffer_add_str(b, ",\"VisibilityTimeout\":");
+	buffer_add_u64(b, sqs_visibility(sq));
+	buffer_add_str(b, ",\"MessageSystemAttributeNames\":[\"All\"],"
+	    "\"MessageAttributeNames\":[\"All\"]");
 	sqs_call_end(&r->call);
 	sqs_call_send(&r->call);
 }
