@@ -22,9 +22,10 @@
  *
  * The grammar is RFC 8259's, all of it, in what is skipped too; strings must be
  * UTF-8 (Unicode 15, table 3-7) and \u escapes whole surrogate pairs.  What
- * jansson 2.14 does otherwise: it refuses numbers beyond a double, a key with
- * \u0000, and counts a scalar as one level more of its 2048.  Of a key that is
- * there twice both come out; jansson keeps the last.
+ * jansson 2.14 does otherwise: it refuses numbers beyond a double and a key
+ * with \u0000, passes over a byte 0 behind a number or a word, and counts a
+ * scalar as one level more of its 2048.  Of a key that is there twice both come
+ * out; jansson keeps the last.
  *
  * The first error stays: from then on every function says no.
  */

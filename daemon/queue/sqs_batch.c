@@ -178,17 +178,22 @@ answered(struct sqs_call *c, struct slice answer, const struct error *err)
 {
 	struct sqs_queue *sq = c->sq;
 	struct sqs_batch *b = c->owner;
-	struct error unanswered;
+	struct error wrong;
 
 	sq->ncalls--;
-	error_set(&unanswered, ERROR_PROTOCOL, "malformed_answer",
-	    "%s has not answered for this message", c->operation);
-	if (err == NULL && answer.n != 0 && read_answer(b, answer) < 0)
-		sqs_malformed(c, &unanswered);
-	for (unsigned i = 0; i < b->n; i++)
-		if (b->op[i] != NULL)
-			sqs_op_failed(sq, b->op[i], err != NULL ? err :
-			    &unanswered);
+	if (err == NULL && answer.n != 0 && read_answer(b, answer) < 0) {
+		sqs_malformed(c, &wrong);
+		err = &wrong;
+	}
+	for (unsigned i = 0; i < b->n; i++) {
+		if (b->op[i] == NULL)
+			continue;
+		if (err == NULL)
+			error_set(&wrong, ERROR_PROTOCOL, "malformed_answer",
+			    "%s has not answered for this message",
+			    c->operation);
+		sqs_op_failed(sq, b->op[i], err != NULL ? err : &wrong);
+	}
 	batch_put(b);
 	task_schedule(sq->loop, &sq->batch_task);
 }

@@ -256,6 +256,8 @@ test_where_jansson_differs(void **state)
 	assert_true(skips(SLICE("1e999")));
 	assert_true(skips(SLICE("[123456789012345678901234567890]")));
 	assert_true(skips(SLICE("{\"a\\u0000\":1}")));
+	assert_false(skips(SLICE("0\0")));
+	assert_false(skips(SLICE("[1,2\0]")));
 	assert_null(jansson(SLICE("1e999")));
 	assert_null(jansson(SLICE("{\"a\\u0000\":1}")));
 }
