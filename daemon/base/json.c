@@ -1,8 +1,9 @@
 #include "base/json.h"
 
-/* Length of the well-formed sequence at p (Unicode 15, table 3-7), or 0. */
-static size_t
-utf8_len(const unsigned char *p, size_t n)
+#include <endian.h>
+
+size_t
+json_utf8_len(const unsigned char *p, size_t n)
 {
 	unsigned char lo = 0x80, hi = 0xbf;
 	size_t len;
@@ -33,6 +34,23 @@ utf8_len(const unsigned char *p, size_t n)
 	return len;
 }
 
+/* Past the plain bytes at p. */
+static const unsigned char *
+plain(const unsigned char *p, const unsigned char *end)
+{
+	for (; end - p >= 8; p += 8) {
+		uint64_t x, odd;
+
+		memcpy(&x, p, 8);
+		odd = json_odd_bytes(le64toh(x));
+		if (odd != 0)
+			return p + __builtin_ctzll(odd) / 8;
+	}
+	while (p != end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
+		p++;
+	return p;
+}
+
 void
 json_add_string(struct buffer *b, struct slice s)
 {
@@ -41,14 +59,11 @@ json_add_string(struct buffer *b, struct slice s)
 	const unsigned char *run = p;
 
 	buffer_add_char(b, '"');
-	while (p != end) {
+	while ((p = plain(p, end)) != end) {
 		size_t len;
 
-		if (likely(*p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')) {
-			p++;
-			continue;
-		}
-		if (*p >= 0x80 && (len = utf8_len(p, (size_t)(end - p))) != 0) {
+		if (*p >= 0x80 && (len = json_utf8_len(p,
+		    (size_t)(end - p))) != 0) {
 			p += len;
 			continue;
 		}

@@ -3,10 +3,23 @@
  * first takes an idle connection, or a new one while there is room under the
  * bound.  So nobody waits while one is idle or could be made.
  */
-#include <stdio.h>
-
 #include "base/alloc.h"
 #include "client/http_impl.h"
+
+/* "s:HOST:443"; for each request, so without printf. */
+static struct slice
+make_key(char key[], const struct http_url *url)
+{
+	size_t n = strlen(url->host);
+
+	key[0] = url->tls ? 's' : 'p';
+	key[1] = ':';
+	memcpy(key + 2, url->host, n);
+	key[2 + n] = ':';
+	n += 3 + fmt_u64(key + 3 + n, url->port);
+	key[n] = '\0';
+	return (struct slice){ key, n };
+}
 
 struct http_endpoint *
 http_endpoint_get(struct http_client *hc, const struct http_url *url)
@@ -14,10 +27,9 @@ http_endpoint_get(struct http_client *hc, const struct http_url *url)
 	struct http_endpoint *ep;
 	struct hash_node *n;
 	char key[sizeof(ep->key)];
+	struct slice name = make_key(key, url);
 
-	snprintf(key, sizeof(key), "%c:%s:%u", url->tls ? 's' : 'p', url->host,
-	    url->port);
-	n = hash_find(&hc->endpoints, slice_of(key));
+	n = hash_find(&hc->endpoints, name);
 	if (n != NULL)
 		return container_of(n, struct http_endpoint, node);
 	ep = new0(struct http_endpoint);
@@ -28,8 +40,9 @@ http_endpoint_get(struct http_client *hc, const struct http_url *url)
 	list_init(&ep->idle);
 	list_init(&ep->busy);
 	list_init(&ep->waiting);
-	memcpy(ep->key, key, sizeof(key));
-	hash_insert(&hc->endpoints, &ep->node, slice_of(ep->key));
+	memcpy(ep->key, key, name.n + 1);
+	name.p = ep->key;
+	hash_insert(&hc->endpoints, &ep->node, name);
 	return ep;
 }
 

@@ -99,6 +99,7 @@ sqs_init(struct queue *q, struct config *config,
 	aws_retry_bucket_init(&sq->bucket);
 	sqs_keys_read(sq, config, section);
 	sqs_setup_init(sq);
+	sqs_md5_init(sq);
 	sqs_receive_init(sq);
 	sqs_settle_init(sq);
 	sqs_crashes_init(sq);
@@ -229,6 +230,7 @@ sqs_fini(struct queue *q)
 	task_cancel(&sq->answer_task);
 	sqs_setup_done(sq);
 	sqs_receive_done(sq);
+	sqs_md5_done(sq);
 	sqs_probe_done(sq);
 	sqs_settle_done(sq);
 	sqs_crashes_done(sq);

@@ -38,10 +38,10 @@ sent(struct sqs_call *c, const json_t *answer, const struct error *err)
 	sq->ncalls--;
 	if (err == NULL) {
 		sqs_op_succeeded(sq, op);
-	} else if (!op->bare && strcmp(err->code, "InvalidParameterValue") ==
+	} else if (!op->burial->bare && strcmp(err->code, "InvalidParameterValue") ==
 	    0) {
 		/* Too long together with our words: then without them. */
-		op->bare = true;
+		op->burial->bare = true;
 		sqs_op_wait(sq, op);
 	} else {
 		log_failure(sq, op, err);
@@ -50,10 +50,39 @@ sent(struct sqs_call *c, const json_t *answer, const struct error *err)
 	task_schedule(sq->loop, &sq->batch_task);
 }
 
+struct sqs_burial *
+sqs_burial_new(struct sqs_queue *sq, struct sqs_op *op,
+    const struct settlement *s)
+{
+	struct sqs_burial *b = new0(struct sqs_burial);
+
+	sqs_call_init(&b->call, sq, "SendMessage", sent, op);
+	b->error_type = xstrndup(s->error_type.n != 0 ? s->error_type.p :
+	    "internal", s->error_type.n != 0 ? s->error_type.n : 8);
+	b->ndetail = MIN(s->detail.n, VERDICT_DETAIL_MAX);
+	b->detail = xmemdup(s->detail.n != 0 ? s->detail.p : "",
+	    MAX(b->ndetail, (size_t)1));
+	b->attempts = s->attempt;
+	b->crashes = s->crashes;
+	return b;
+}
+
+void
+sqs_burial_free(struct sqs_burial *b)
+{
+	if (b == NULL)
+		return;
+	sqs_call_done(&b->call);
+	free(b->error_type);
+	free(b->detail);
+	free(b);
+}
+
 void
 sqs_bury_send(struct sqs_queue *sq, struct sqs_op *op)
 {
 	const struct sqs_receipt *r = op->receipt;
+	struct sqs_burial *b = op->burial;
 	const struct message *m = op->message;
 	struct sqs_sending sending = {
 		.body = m->body,
@@ -65,22 +94,20 @@ sqs_bury_send(struct sqs_queue *sq, struct sqs_op *op)
 		.first_deduplication = r->deduplication,
 		.fifo = sq->dead_fifo,
 		.name = m->name,
-		.attempts = op->attempts,
-		.crashes = op->crashes,
+		.attempts = b->attempts,
+		.crashes = b->crashes,
 	};
 
-	if (!op->bare) {
-		sending.error_type = slice_of(op->error_type);
-		sending.detail = (struct slice){ op->detail, op->ndetail };
+	if (!b->bare) {
+		sending.error_type = slice_of(b->error_type);
+		sending.detail = (struct slice){ b->detail, b->ndetail };
 	}
 	list_remove(&op->link);
 	list_push_back(&sq->burying, &op->link);
-	if (op->call.sq == NULL)
-		sqs_call_init(&op->call, sq, "SendMessage", sent, op);
-	sqs_call_begin(&op->call, sq->dead_url);
-	sqs_add_sending(sq, &op->call.body, &sending);
-	sqs_call_end(&op->call);
+	sqs_call_begin(&b->call, sq->dead_url);
+	sqs_add_sending(sq, &b->call.body, &sending);
+	sqs_call_end(&b->call);
 	op->asked_us = clock_monotonic_us();
 	sq->ncalls++;
-	sqs_call_send(&op->call);
+	sqs_call_send(&b->call);
 }

@@ -30,6 +30,14 @@ sqs_call_init(struct sqs_call *c, struct sqs_queue *sq, const char *operation,
 }
 
 void
+sqs_call_init_text(struct sqs_call *c, struct sqs_queue *sq,
+    const char *operation, sqs_call_text_fn *fn, void *owner)
+{
+	sqs_call_init(c, sq, operation, NULL, owner);
+	c->text_fn = fn;
+}
+
+void
 sqs_call_cancel(struct sqs_call *c)
 {
 	if (c->state == CALL_IDLE)
@@ -63,11 +71,28 @@ sqs_call_end(struct sqs_call *c)
 }
 
 static void
-answer(struct sqs_call *c, const json_t *json, const struct error *err)
+answer(struct sqs_call *c, struct slice text, const json_t *json,
+    const struct error *err)
 {
 	list_remove(&c->link);
 	c->state = CALL_IDLE;
-	c->fn(c, json, err);
+	if (c->text_fn != NULL)
+		c->text_fn(c, text, err);
+	else
+		c->fn(c, json, err);
+}
+
+static void
+refuse(struct sqs_call *c, const struct error *err)
+{
+	answer(c, (struct slice){ "", 0 }, NULL, err);
+}
+
+void
+sqs_malformed(const struct sqs_call *c, struct error *err)
+{
+	error_set(err, ERROR_PROTOCOL, "malformed_answer", "%s was answered "
+	    "with something that is no JSON object", c->operation);
 }
 
 /* ---- signing ---- */
@@ -170,7 +195,7 @@ failed(struct sqs_call *c, const struct http_response *r,
 		e = *err;
 	else
 		sqs_error(name, r->status, text, &e);
-	answer(c, NULL, &e);
+	refuse(c, &e);
 }
 
 static struct slice
@@ -210,6 +235,11 @@ on_done(struct http_request *r, const struct http_response *res,
 		failed(c, NULL, err, name, text);
 		return;
 	}
+	if (res->status == 200 && c->text_fn != NULL) {
+		aws_retry_succeeded(&c->retry, &c->sq->bucket);
+		answer(c, res->body, NULL, NULL);
+		return;
+	}
 	if (res->body.n != 0)
 		json = json_loadb(res->body.p, res->body.n, JSON_ALLOW_NUL,
 		    NULL);
@@ -220,13 +250,11 @@ on_done(struct http_request *r, const struct http_response *res,
 			text = text_of(json, "Message");
 		failed(c, res, NULL, name, text);
 	} else if (res->body.n != 0 && !json_is_object(json)) {
-		error_set(&e, ERROR_PROTOCOL, "malformed_answer", "%s was "
-		    "answered with something that is no JSON object",
-		    c->operation);
-		answer(c, NULL, &e);
+		sqs_malformed(c, &e);
+		refuse(c, &e);
 	} else {
 		aws_retry_succeeded(&c->retry, &c->sq->bucket);
-		answer(c, json, NULL);
+		answer(c, res->body, json, NULL);
 	}
 	json_decref(json);
 }
@@ -271,7 +299,7 @@ waiter_called(struct aws_waiter *w, const struct error *err)
 	if (err == NULL)
 		send_now(c);
 	else
-		answer(c, NULL, error_is_set(&refused) ? &refused : err);
+		refuse(c, error_is_set(&refused) ? &refused : err);
 }
 
 static void

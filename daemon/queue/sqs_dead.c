@@ -198,23 +198,23 @@ fill_item(struct sqs_walk *w, const struct message *m)
 		w->item.died_us = m->enqueued_us;
 }
 
-/* False: nothing new came, which is the end. */
+/* False: nothing new came, which is the end; or an error. */
 static bool
-read_page(struct sqs_walk *w, const json_t *answer)
+read_page(struct sqs_walk *w, struct slice answer, struct error *err)
 {
-	const json_t *messages = json_object_get(answer, "Messages");
-	struct error ignored;
+	struct error of_one = ERROR_INIT;	/* the others can be read */
+	LIST_HEAD(messages);
+	struct list *l;
 
 	drop_page(w);
 	w->chunk = chunk_new();
-	for (size_t i = 0; i < json_array_size(messages) &&
-	    w->n < SQS_BATCH_MAX; i++) {
-		struct message *m = sqs_message(w->sq, w->chunk,
-		    json_array_get(messages, i), &ignored);
+	if (sqs_read_messages(&w->call, w->chunk, answer, &messages,
+	    &of_one) < 0)
+		*err = of_one;
+	while ((l = list_pop_front(&messages)) != NULL) {
+		struct message *m = list_entry(l, struct message, link);
 
-		if (m == NULL)
-			continue;
-		if (seen_find(w, m->name) != NULL) {
+		if (w->n == SQS_BATCH_MAX || seen_find(w, m->name) != NULL) {
 			message_free(m);
 			continue;
 		}
@@ -247,16 +247,16 @@ came(struct sqs_walk *w, const struct error *err, bool acted)
 }
 
 static void
-page_came(struct sqs_call *c, const json_t *answer, const struct error *err)
+page_came(struct sqs_call *c, struct slice answer, const struct error *err)
 {
 	struct sqs_walk *w = c->owner;
 
 	if (!came(w, err, false))
 		return;
-	if (read_page(w, answer))
+	if (read_page(w, answer, &w->error))
 		next_item(w);
 	else
-		w->end = true;
+		w->end = !error_is_set(&w->error);
 	tell_later(w, false);
 }
 
@@ -280,6 +280,7 @@ ask(struct sqs_walk *w, const char *operation, sqs_call_fn *fn)
 	w->asked = true;
 	w->call.operation = operation;
 	w->call.fn = fn;
+	w->call.text_fn = fn == NULL ? page_came : NULL;
 	sqs_call_end(&w->call);
 	sqs_call_send(&w->call);
 }
@@ -296,7 +297,7 @@ sqs_dead_open(struct queue *q, struct dead_walk *walk)
 	w->walk = walk;
 	walk->impl = w;
 	hash_init(&w->seen);
-	sqs_call_init(&w->call, sq, "ReceiveMessage", page_came, w);
+	sqs_call_init(&w->call, sq, "ReceiveMessage", NULL, w);
 	list_push_back(&sq->walks, &w->link);
 }
 
@@ -325,7 +326,7 @@ sqs_dead_next(struct queue *q, struct dead_walk *walk)
 	    "\"WaitTimeSeconds\":1,\"VisibilityTimeout\":%u,"
 	    "\"MessageSystemAttributeNames\":[\"All\"],"
 	    "\"MessageAttributeNames\":[\"All\"]", SQS_BATCH_MAX, HOLD_SECONDS);
-	ask(w, "ReceiveMessage", page_came);
+	ask(w, "ReceiveMessage", NULL);
 }
 
 static void

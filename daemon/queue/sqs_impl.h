@@ -24,6 +24,8 @@
 #ifndef BOT_QUEUE_SQS_IMPL_H
 #define BOT_QUEUE_SQS_IMPL_H
 
+#include <openssl/types.h>
+
 #include "base/hash.h"
 #include "client/aws_credentials.h"
 #include "client/aws_retry.h"
@@ -34,6 +36,7 @@
 #define SQS_RECEIVERS_MAX	10u
 #define SQS_VISIBILITY_MAX	43200u	/* seconds; 12 h, since the receive */
 #define SQS_ATTRIBUTES_MAX	10u
+#define SQS_PARTS_MAX		64u	/* of a message that we read */
 #define SQS_CALLS_MAX		16u	/* settling at once */
 #define SQS_STOP_US		(5 * USEC_PER_SEC)
 #define SQS_ANSWER_MAX		(16 * MIB)	/* 10 x 1 MiB, escaped */
@@ -48,12 +51,17 @@ struct sqs_walk;
    freed here. The answer lives for the call. */
 typedef void sqs_call_fn(struct sqs_call *, const json_t *answer,
 	    const struct error *err);
+/* For answers that come often: the text as it came, if err is NULL. It may be
+   empty, and nobody has read it yet. It lives for the call. */
+typedef void sqs_call_text_fn(struct sqs_call *, struct slice answer,
+	    const struct error *err);
 
 struct sqs_call {
 	struct list link;		/* of sq->calls while open */
 	struct sqs_queue *sq;
 	const char *operation;		/* "ReceiveMessage" */
-	sqs_call_fn *fn;
+	sqs_call_fn *fn;		/* one of the two */
+	sqs_call_text_fn *text_fn;
 	void *owner;
 	struct buffer body;		/* filled in by the owner before sending */
 	uint64_t extra_us;		/* that the answer may take longer */
@@ -70,6 +78,8 @@ struct sqs_call {
 
 void	sqs_call_init(struct sqs_call *, struct sqs_queue *,
 	    const char *operation, sqs_call_fn *, void *owner);
+void	sqs_call_init_text(struct sqs_call *, struct sqs_queue *,
+	    const char *operation, sqs_call_text_fn *, void *owner);
 /* Never calls back before it returns. */
 void	sqs_call_send(struct sqs_call *);
 /* No fn any more. No-op when idle. */
@@ -78,6 +88,8 @@ void	sqs_call_done(struct sqs_call *);	/* cancels and frees */
 /* Begins its body with {"QueueUrl":"..."; the owner adds the rest. */
 void	sqs_call_begin(struct sqs_call *, const char *queue_url);
 void	sqs_call_end(struct sqs_call *);	/* the closing brace */
+/* The error of an answer that is no JSON object. */
+void	sqs_malformed(const struct sqs_call *, struct error *);
 
 /* Of SendMessage: err, or (in *room) that it says nothing of having been done;
    what is not known to be stored must not be deleted elsewhere. */
@@ -89,7 +101,7 @@ void	sqs_error(struct slice name, unsigned status, struct slice text,
 /* True for what concerns one message rather than the queue. */
 bool	sqs_error_is_final(struct slice code);
 
-/* ---- messages: sqs_message.c, sqs_md5.c ---- */
+/* ---- messages: sqs_read.c, sqs_message.c, sqs_md5.c ---- */
 
 /* What settles a message; in its chunk, m->receipt_data. */
 struct sqs_receipt {
@@ -98,15 +110,40 @@ struct sqs_receipt {
 	struct slice attributes;	/* MessageAttributes as JSON; n 0: none */
 	struct slice group, deduplication;	/* FIFO */
 	uint64_t received_us;		/* monotonic, for the limit of 12 h */
+	const char *misfit;		/* the checksum that is not its; or NULL */
 	bool renewing;			/* a renewal is at the service */
 	struct sqs_op *waits;		/* a settlement that waits for its end */
 };
 
-/* From one element of "Messages"; NULL and *err when it cannot be one. */
-struct message *sqs_message(struct sqs_queue *, struct chunk *, const json_t *,
-	    struct error *err);
+/* An element of "Messages", as slices into the answer; p NULL: not there. */
+struct sqs_parts {
+	struct slice id, handle, body, body_md5, attributes_md5;
+	struct slice user_text;		/* MessageAttributes as they came */
+	struct sqs_user_attribute {
+		struct slice name, type, string, binary;
+	} user[SQS_PARTS_MAX];
+	struct sqs_system_attribute {
+		struct slice name, value;
+	} system[SQS_PARTS_MAX];
+	unsigned nuser, nsystem;
+};
+
+/*
+ * The messages of an answer to ReceiveMessage, which is copied into the chunk:
+ * in order, linked by m->link, not delivered.  Those that cannot be messages
+ * are left out, and *err (ERROR_INIT before) says so.  -EPROTO and *err when
+ * the answer is none, and nothing was made of it.
+ */
+int	sqs_read_messages(const struct sqs_call *, struct chunk *,
+	    struct slice answer, struct list *messages, struct error *err);
+/* The parts must lie in the chunk. */
+struct message *sqs_message(struct sqs_queue *, struct chunk *,
+	    const struct sqs_parts *, uint64_t now_us);
+void	sqs_md5_init(struct sqs_queue *);
+void	sqs_md5_done(struct sqs_queue *);
 /* The name of one that is there and does not fit; NULL: all well. */
-const char *sqs_md5_misfit(const json_t *message);
+const char *sqs_md5_misfit(const struct sqs_queue *,
+	    const struct sqs_parts *);
 /* Appends ,"MessageBody":...,"MessageAttributes":{...} and the FIFO ids. */
 struct sqs_sending {
 	struct slice body;
@@ -157,7 +194,10 @@ struct sqs_op {
 	uint64_t until_us;		/* the lease's end: no sense after it */
 	uint64_t asked_us, again_us;
 	unsigned failures;
-	/* OP_BURY */
+	struct sqs_burial *burial;	/* of what is or was OP_BURY */
+};
+
+struct sqs_burial {
 	struct sqs_call call;
 	char *error_type, *detail;
 	size_t ndetail;
@@ -181,12 +221,17 @@ void	sqs_op_succeeded(struct sqs_queue *, struct sqs_op *);
 void	sqs_op_failed(struct sqs_queue *, struct sqs_op *,
 	    const struct error *);
 /* Is there still something for it to do? Renewals may come too late. */
-bool	sqs_op_begin(struct sqs_queue *, struct sqs_op *);
+bool	sqs_op_begin(struct sqs_queue *, struct sqs_op *, uint64_t now_us);
 
 /* Sends full batches; those that are not full too when all is set. */
 void	sqs_batches(struct sqs_queue *, bool all);
 /* Gives the ops of all open batches to fn, and cancels them. */
 void	sqs_batches_cancel(struct sqs_queue *, struct list *ops);
+void	sqs_batches_done(struct sqs_queue *);
+/* What is to be said of a death, and its call. */
+struct sqs_burial *sqs_burial_new(struct sqs_queue *, struct sqs_op *,
+	    const struct settlement *);
+void	sqs_burial_free(struct sqs_burial *);	/* cancels; accepts NULL */
 void	sqs_bury_send(struct sqs_queue *, struct sqs_op *);
 
 /* ---- what messages have done to workers: sqs_crashes.c ---- */
@@ -281,6 +326,8 @@ struct sqs_queue {
 	bool gathered;
 	struct error throttle;		/* why less is asked for */
 	unsigned throttles;		/* in a row */
+	EVP_MD *md5;			/* NULL: OpenSSL has none (FIPS) */
+	EVP_MD_CTX *md5_digest;
 	uint64_t md5_log_us;
 
 	/* Settling. */
@@ -291,6 +338,7 @@ struct sqs_queue {
 	struct list paused;		/* failed, to be tried again */
 	struct list held_back;		/* behind an open renewal */
 	struct list batches;
+	struct list free_ops, free_batches;	/* to be used again */
 	unsigned ndeletes, nchanges;
 	unsigned nsettling;		/* ops that settle, wherever they are */
 	unsigned ncalls;

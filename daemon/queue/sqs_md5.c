@@ -10,26 +10,47 @@
 
 #define MD5_BYTES	16
 
-static bool
-md5(const void *p, size_t n, unsigned char out[MD5_BYTES])
+void
+sqs_md5_init(struct sqs_queue *sq)
 {
-	unsigned len = 0;
+	sq->md5 = EVP_MD_fetch(NULL, "MD5", NULL);
+	sq->md5_digest = EVP_MD_CTX_new();
+}
 
-	return EVP_Digest(p, n, out, &len, EVP_md5(), NULL) == 1 &&
-	    len == MD5_BYTES;
+void
+sqs_md5_done(struct sqs_queue *sq)
+{
+	EVP_MD_CTX_free(sq->md5_digest);
+	EVP_MD_free(sq->md5);
 }
 
 static bool
-hex_is(const json_t *want, const unsigned char digest[MD5_BYTES])
+md5(const struct sqs_queue *sq, struct slice s, unsigned char out[MD5_BYTES])
+{
+	unsigned n = 0;
+
+	return sq->md5 != NULL && sq->md5_digest != NULL &&
+	    EVP_DigestInit_ex2(sq->md5_digest, sq->md5, NULL) == 1 &&
+	    EVP_DigestUpdate(sq->md5_digest, s.p, s.n) == 1 &&
+	    EVP_DigestFinal_ex(sq->md5_digest, out, &n) == 1 &&
+	    n == MD5_BYTES;
+}
+
+/* True also where there is nothing to compare. */
+static bool
+fits(const struct sqs_queue *sq, struct slice of, struct slice want)
 {
 	static const char hex[] = "0123456789abcdef";
-	char text[2 * MD5_BYTES + 1] = "";
+	unsigned char digest[MD5_BYTES];
+	char text[2 * MD5_BYTES];
 
+	if (!md5(sq, of, digest))
+		return true;
 	for (size_t i = 0; i < MD5_BYTES; i++) {
 		text[2 * i] = hex[digest[i] >> 4];
 		text[2 * i + 1] = hex[digest[i] & 15];
 	}
-	return strcmp(json_string_value(want), text) == 0;
+	return slice_eq(want, (struct slice){ text, sizeof(text) });
 }
 
 static void
@@ -40,32 +61,22 @@ add_run(struct buffer *b, struct slice s)
 	buffer_add_slice(b, s);
 }
 
-static struct slice
-text_of(const json_t *object, const char *key)
-{
-	const json_t *j = json_object_get(object, key);
-
-	return json_is_string(j) ? (struct slice){ json_string_value(j),
-	    json_string_length(j) } : (struct slice){ "", 0 };
-}
-
 /* False for what cannot be encoded: then there is nothing to compare. */
 static bool
-add_attribute(struct buffer *b, const char *name, const json_t *value)
+add_attribute(struct buffer *b, const struct sqs_user_attribute *a)
 {
-	struct slice type = text_of(value, "DataType");
 	struct buffer bytes = BUFFER_INIT;
-	bool binary = type.n >= 6 && memcmp(type.p, "Binary", 6) == 0;
+	bool binary = a->type.n >= 6 && memcmp(a->type.p, "Binary", 6) == 0;
 	bool ok = true;
 
-	add_run(b, slice_of(name));
-	add_run(b, type);
+	add_run(b, a->name);
+	add_run(b, a->type);
 	buffer_add_char(b, binary ? 2 : 1);
 	if (binary) {
-		ok = base64_decode(text_of(value, "BinaryValue"), &bytes) == 0;
+		ok = base64_decode(a->binary, &bytes) == 0;
 		add_run(b, buffer_slice(&bytes));
 	} else {
-		add_run(b, text_of(value, "StringValue"));
+		add_run(b, a->string);
 	}
 	buffer_done(&bytes);
 	return ok;
@@ -74,43 +85,35 @@ add_attribute(struct buffer *b, const char *name, const json_t *value)
 static int
 by_name(const void *a, const void *b)
 {
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
+	struct slice x = (*(const struct sqs_user_attribute *const *)a)->name;
+	struct slice y = (*(const struct sqs_user_attribute *const *)b)->name;
+	int d = memcmp(x.p, y.p, MIN(x.n, y.n));
+
+	return d != 0 ? d : x.n < y.n ? -1 : x.n > y.n;
 }
 
 static bool
-attributes_fit(const json_t *attributes, const json_t *want)
+attributes_fit(const struct sqs_queue *sq, const struct sqs_parts *p)
 {
 	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
-	const char *names[SQS_ATTRIBUTES_MAX], *name;
-	unsigned char digest[MD5_BYTES];
-	json_t *value;
-	size_t n = 0;
+	const struct sqs_user_attribute *sorted[SQS_ATTRIBUTES_MAX];
 
-	if (!json_is_string(want) || json_object_size(attributes) == 0 ||
-	    json_object_size(attributes) > SQS_ATTRIBUTES_MAX)
+	if (p->attributes_md5.p == NULL || p->nuser == 0 ||
+	    p->nuser > SQS_ATTRIBUTES_MAX)
 		return true;
-	json_object_foreach((json_t *)(uintptr_t)attributes, name, value)
-		names[n++] = name;
-	qsort(names, n, sizeof(names[0]), by_name);
-	for (size_t i = 0; i < n; i++)
-		if (!add_attribute(&b, names[i], json_object_get(attributes,
-		    names[i])))
+	for (unsigned i = 0; i < p->nuser; i++)
+		sorted[i] = &p->user[i];
+	qsort(sorted, p->nuser, sizeof(sorted[0]), by_name);
+	for (unsigned i = 0; i < p->nuser; i++)
+		if (!add_attribute(&b, sorted[i]))
 			return true;
-	return !md5(buffer_head(&b), buffer_len(&b), digest) ||
-	    hex_is(want, digest);
+	return fits(sq, buffer_slice(&b), p->attributes_md5);
 }
 
 const char *
-sqs_md5_misfit(const json_t *message)
+sqs_md5_misfit(const struct sqs_queue *sq, const struct sqs_parts *p)
 {
-	const json_t *want = json_object_get(message, "MD5OfBody");
-	struct slice body = text_of(message, "Body");
-	unsigned char digest[MD5_BYTES];
-
-	if (json_is_string(want) && md5(body.p, body.n, digest) &&
-	    !hex_is(want, digest))
+	if (p->body_md5.p != NULL && !fits(sq, p->body, p->body_md5))
 		return "MD5OfBody";
-	return attributes_fit(json_object_get(message, "MessageAttributes"),
-	    json_object_get(message, "MD5OfMessageAttributes")) ? NULL :
-	    "MD5OfMessageAttributes";
+	return attributes_fit(sq, p) ? NULL : "MD5OfMessageAttributes";
 }

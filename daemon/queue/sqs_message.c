@@ -6,152 +6,111 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "codec/json_scan.h"
 #include "queue/sqs_impl.h"
-
-static struct slice
-text_of(const json_t *j)
-{
-	return json_is_string(j) ? (struct slice){ json_string_value(j),
-	    json_string_length(j) } : (struct slice){ "", 0 };
-}
-
-static struct slice
-keep(struct chunk *chunk, const json_t *j)
-{
-	struct slice s = text_of(j);
-
-	return s.n == 0 ? s : chunk_copy(chunk, s.p, s.n);
-}
-
-static uint64_t
-number_of(const json_t *j)
-{
-	uint64_t n;
-
-	return slice_to_u64(text_of(j), &n) == 0 ? n : 0;
-}
-
-/* ---- attributes ---- */
-
-/* Is the text a JSON number as it stands? "007" and "1e999" are text. */
-static bool
-is_number(struct slice s)
-{
-	json_t *j = s.n != 0 && s.n < 64 ? json_loadb(s.p, s.n,
-	    JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
-	bool yes = json_is_number(j);
-
-	json_decref(j);
-	return yes;
-}
-
-static struct slice
-prefixed(struct chunk *chunk, const char *name)
-{
-	size_t n = strlen(name);
-	char *p = chunk_alloc(chunk, n + 4);
-
-	memcpy(p, "sqs-", 4);
-	memcpy(p + 4, name, n);
-	return (struct slice){ p, n + 4 };
-}
-
-static struct attribute
-theirs(struct chunk *chunk, const char *name, const json_t *value)
-{
-	const char *type = json_string_value(json_object_get(value,
-	    "DataType"));
-	struct attribute a = { .name = chunk_copy(chunk, name, strlen(name)) };
-
-	if (type != NULL && strncmp(type, "Binary", 6) == 0) {
-		a.value = keep(chunk, json_object_get(value, "BinaryValue"));
-		return a;
-	}
-	a.value = keep(chunk, json_object_get(value, "StringValue"));
-	a.json = type != NULL && strncmp(type, "Number", 6) == 0 &&
-	    is_number(a.value);
-	return a;
-}
-
-/* Ours are the service's own facts about the message: "sqs-SentTimestamp". */
-static void
-add_attributes(struct message *m, const json_t *system, const json_t *user)
-{
-	size_t n = json_object_size(system) + json_object_size(user);
-	struct attribute *a = chunk_alloc(m->chunk, MAX(n, (size_t)1) *
-	    sizeof(*a));
-	const char *name;
-	json_t *value;
-
-	m->attributes = a;
-	json_object_foreach((json_t *)(uintptr_t)user, name, value)
-		*a++ = theirs(m->chunk, name, value);
-	json_object_foreach((json_t *)(uintptr_t)system, name, value) {
-		struct slice text = keep(m->chunk, value);
-		uint64_t number;
-
-		*a++ = (struct attribute){
-			.name = prefixed(m->chunk, name),
-			.value = text,
-			.json = slice_to_u64(text, &number) == 0 &&
-			    is_number(text),
-		};
-	}
-	m->nattributes = n;
-}
-
-static void
-keep_user(struct message *m, struct sqs_receipt *r, const json_t *user)
-{
-	char *text;
-
-	if (json_object_size(user) == 0)
-		return;
-	text = json_dumps(user, JSON_COMPACT);
-	r->attributes = chunk_copy(m->chunk, text, strlen(text));
-	free(text);
-}
 
 /* ---- receiving ---- */
 
-struct message *
-sqs_message(struct sqs_queue *sq, struct chunk *chunk, const json_t *j,
-    struct error *err)
+static bool
+begins(struct slice s, const char *with)
 {
-	const json_t *system = json_object_get(j, "Attributes");
-	const json_t *user = json_object_get(j, "MessageAttributes");
-	struct sqs_receipt *r;
-	struct message *m;
+	size_t n = strlen(with);
 
-	if (!json_is_string(json_object_get(j, "ReceiptHandle")) ||
-	    !json_is_string(json_object_get(j, "MessageId")) ||
-	    !json_is_string(json_object_get(j, "Body"))) {
-		error_set(err, ERROR_PROTOCOL, "malformed_answer", "a message "
-		    "came without MessageId, ReceiptHandle or Body");
-		return NULL;
+	return s.n >= n && memcmp(s.p, with, n) == 0;
+}
+
+static struct attribute
+theirs(const struct sqs_user_attribute *u)
+{
+	bool binary = begins(u->type, "Binary");
+	struct slice value = binary ? u->binary : u->string;
+
+	return (struct attribute){
+		.name = u->name,
+		.value = value.p != NULL ? value : (struct slice){ "", 0 },
+		.json = begins(u->type, "Number") && json_scan_is_number(value),
+	};
+}
+
+/* The service's own facts about the message: "sqs-SentTimestamp". */
+static struct attribute
+of_service(struct chunk *chunk, const struct sqs_system_attribute *s)
+{
+	char *name = chunk_alloc(chunk, s->name.n + 4);
+	uint64_t number;
+
+	memcpy(name, "sqs-", 4);
+	memcpy(name + 4, s->name.p, s->name.n);
+	return (struct attribute){
+		.name = { name, s->name.n + 4 },
+		.value = s->value,
+		.json = slice_to_u64(s->value, &number) == 0 &&
+		    json_scan_is_number(s->value),
+	};
+}
+
+static void
+add_attributes(struct message *m, const struct sqs_parts *p)
+{
+	struct attribute *a = chunk_alloc(m->chunk, MAX(p->nuser + p->nsystem,
+	    1u) * sizeof(*a));
+
+	m->attributes = a;
+	m->nattributes = p->nuser + p->nsystem;
+	for (unsigned i = 0; i < p->nuser; i++)
+		*a++ = theirs(&p->user[i]);
+	for (unsigned i = 0; i < p->nsystem; i++)
+		*a++ = of_service(m->chunk, &p->system[i]);
+}
+
+static uint64_t
+number_of(struct slice s)
+{
+	uint64_t n;
+
+	return slice_to_u64(s, &n) == 0 ? n : 0;
+}
+
+static void
+take_system(struct message *m, struct sqs_receipt *r,
+    const struct sqs_system_attribute *s)
+{
+	uint64_t attempt;
+
+	if (slice_is(s->name, "MessageGroupId")) {
+		r->group = s->value;
+	} else if (slice_is(s->name, "MessageDeduplicationId")) {
+		r->deduplication = s->value;
+	} else if (slice_is(s->name, "ApproximateReceiveCount")) {
+		attempt = MAX(number_of(s->value), (uint64_t)1);
+		m->attempt = (unsigned)MIN(attempt,
+		    (uint64_t)m->queue->max_attempts);
+	} else if (slice_is(s->name, "SentTimestamp")) {
+		m->enqueued_us = number_of(s->value) * USEC_PER_MSEC;
 	}
-	m = message_new(sq->queue, chunk);
-	r = chunk_alloc(chunk, sizeof(*r));
+}
+
+struct message *
+sqs_message(struct sqs_queue *sq, struct chunk *chunk,
+    const struct sqs_parts *p, uint64_t now_us)
+{
+	struct message *m = message_new(sq->queue, chunk);
+	struct sqs_receipt *r = chunk_alloc(chunk, sizeof(*r));
+
 	*r = (struct sqs_receipt){
 		.message = m,
-		.handle = keep(chunk, json_object_get(j, "ReceiptHandle")),
-		.group = keep(chunk, json_object_get(system,
-		    "MessageGroupId")),
-		.deduplication = keep(chunk, json_object_get(system,
-		    "MessageDeduplicationId")),
-		.received_us = clock_monotonic_us(),
+		.handle = p->handle,
+		.attributes = p->user_text,
+		.received_us = now_us,
+		.misfit = sqs_md5_misfit(sq, p),
 	};
 	m->receipt_data = r;
 	m->receipt = r->handle;
-	m->name = keep(chunk, json_object_get(j, "MessageId"));
-	m->body = keep(chunk, json_object_get(j, "Body"));
-	keep_user(m, r, user);
-	add_attributes(m, system, user);
-	m->attempt = (unsigned)MIN(MAX(number_of(json_object_get(system,
-	    "ApproximateReceiveCount")), (uint64_t)1),
-	    (uint64_t)sq->queue->max_attempts);
-	m->enqueued_us = number_of(json_object_get(system, "SentTimestamp")) *
-	    USEC_PER_MSEC;
+	m->name = p->id;
+	m->body = p->body;
+	for (unsigned i = 0; i < p->nsystem; i++)
+		take_system(m, r, &p->system[i]);
+	add_attributes(m, p);
 	/* On a standard queue a group (fair queues) promises no order. */
 	if (sq->fifo)
 		m->order_key = r->group;
@@ -207,36 +166,30 @@ add_death(struct sqs_queue *sq, struct buffer *b, const struct sqs_sending *s,
 	}
 }
 
-static bool
-is_ours(const char *name)
-{
-	return strncmp(name, "bot-", 4) == 0;
-}
-
 /* Those of the original, without what an earlier death has left there. */
 static size_t
 add_theirs(struct buffer *b, struct slice attributes)
 {
-	json_t *object = attributes.n != 0 ? json_loadb(attributes.p,
-	    attributes.n, 0, NULL) : NULL;
-	const char *name;
-	json_t *value;
+	_cleanup_free_ char *copy = NULL;
+	struct slice name, value;
+	struct json_scan s;
 	size_t n = 0;
 
-	json_object_foreach(object, name, value) {
-		char *text;
-
-		if (is_ours(name))
+	if (attributes.n == 0)
+		return 0;
+	copy = xmemdup(attributes.p, attributes.n);
+	json_scan_init(&s, copy, attributes.n);
+	if (!json_scan_enter_object(&s))
+		return 0;
+	while (json_scan_next_key(&s, &name) && json_scan_raw(&s, &value)) {
+		if (begins(name, "bot-"))
 			continue;
 		if (n++ != 0)
 			buffer_add_char(b, ',');
-		json_add_string(b, slice_of(name));
+		json_add_string(b, name);
 		buffer_add_char(b, ':');
-		text = json_dumps(value, JSON_COMPACT);
-		buffer_add_str(b, text);
-		free(text);
+		buffer_add_slice(b, value);
 	}
-	json_decref(object);
 	return n;
 }
 

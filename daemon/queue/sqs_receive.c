@@ -48,20 +48,15 @@ wrong_md5(struct sqs_queue *sq, struct message *m, const char *what)
 	sqs_stray(sq, m, WRONG_MD5_SECONDS);
 }
 
-static int
-deliver(struct sqs_queue *sq, struct chunk *chunk, const json_t *j,
-    uint64_t until_us, struct error *err)
+static void
+deliver(struct sqs_queue *sq, struct message *m, uint64_t until_us)
 {
-	struct message *m = sqs_message(sq, chunk, j, err);
-	const char *misfit;
+	const struct sqs_receipt *r = m->receipt_data;
 
-	if (m == NULL)
-		return -EPROTO;
 	m->lease_until_us = until_us;
 	m->crashes = sqs_crashes_of(sq, m->name);
-	misfit = sqs_md5_misfit(j);
-	if (misfit != NULL) {
-		wrong_md5(sq, m, misfit);
+	if (r->misfit != NULL) {
+		wrong_md5(sq, m, r->misfit);
 	} else if (sq->stopping) {
 		sqs_stray(sq, m, 0);
 	} else {
@@ -69,39 +64,33 @@ deliver(struct sqs_queue *sq, struct chunk *chunk, const json_t *j,
 			sq->credit--;
 		queue_deliver(sq->queue, m);
 	}
-	return 0;
 }
 
 /* How many there were. What is no message is an error of the queue, after the
    others were delivered. */
 static unsigned
-deliver_all(struct sqs_queue *sq, const json_t *answer)
+deliver_all(struct sqs_call *c, struct slice answer)
 {
-	const json_t *messages = json_object_get(answer, "Messages");
+	struct sqs_queue *sq = c->sq;
 	struct error err = ERROR_INIT;
 	uint64_t lease = sqs_visibility(sq) * USEC_PER_SEC;
-	struct chunk *chunk;
+	struct chunk *chunk = chunk_new();
+	LIST_HEAD(messages);
+	struct list *l;
 	uint64_t until;
+	unsigned n = 0;
 
-	if (messages != NULL && !json_is_null(messages) &&
-	    !json_is_array(messages)) {
-		error_set(&err, ERROR_PROTOCOL, "malformed_answer",
-		    "ReceiveMessage was answered with Messages that are no "
-		    "array");
-		sqs_fail(sq, &err);
-	}
-	if (json_array_size(messages) == 0)
-		return 0;
 	/* It began when the service wrote the answer, which we do not know. */
 	until = clock_monotonic_us() + lease - MIN(lease / 10, USEC_PER_SEC);
-	chunk = chunk_new();
-	for (size_t i = 0; i < json_array_size(messages); i++)
-		(void)deliver(sq, chunk, json_array_get(messages, i), until,
-		    &err);
+	(void)sqs_read_messages(c, chunk, answer, &messages, &err);
+	while ((l = list_pop_front(&messages)) != NULL) {
+		deliver(sq, list_entry(l, struct message, link), until);
+		n++;
+	}
 	chunk_unref(chunk);
 	if (error_is_set(&err))
 		sqs_fail(sq, &err);
-	return (unsigned)json_array_size(messages);
+	return n;
 }
 
 /* ---- receivers ---- */
@@ -154,7 +143,7 @@ empty(struct sqs_queue *sq, const struct sqs_receiver *r)
 }
 
 static void
-received(struct sqs_call *c, const json_t *answer, const struct error *err)
+received(struct sqs_call *c, struct slice answer, const struct error *err)
 {
 	struct sqs_queue *sq = c->sq;
 	struct sqs_receiver *r = c->owner;
@@ -164,7 +153,7 @@ received(struct sqs_call *c, const json_t *answer, const struct error *err)
 	r->asked = 0;
 	if (err == NULL) {
 		not_throttled(sq);
-		n = deliver_all(sq, answer);
+		n = deliver_all(c, answer);
 		adapt(sq, asked, n);
 		if (n == 0)
 			empty(sq, r);
@@ -187,10 +176,14 @@ receive(struct sqs_queue *sq, struct sqs_receiver *r, unsigned n)
 	sq->asked += n;
 	r->call.extra_us = sq->wait_us;
 	sqs_call_begin(&r->call, sq->queue_url);
-	buffer_printf(b, ",\"MaxNumberOfMessages\":%u,\"WaitTimeSeconds\":%u,"
-	    "\"VisibilityTimeout\":%u,\"MessageSystemAttributeNames\":[\"All\"],"
-	    "\"MessageAttributeNames\":[\"All\"]", n,
-	    (unsigned)(sq->wait_us / USEC_PER_SEC), sqs_visibility(sq));
+	buffer_add_str(b, ",\"MaxNumberOfMessages\":");
+	buffer_add_u64(b, n);
+	buffer_add_str(b, ",\"WaitTimeSeconds\":");
+	buffer_add_u64(b, sq->wait_us / USEC_PER_SEC);
+	buffer_add_str(b, ",\"VisibilityTimeout\":");
+	buffer_add_u64(b, sqs_visibility(sq));
+	buffer_add_str(b, ",\"MessageSystemAttributeNames\":[\"All\"],"
+	    "\"MessageAttributeNames\":[\"All\"]");
 	sqs_call_end(&r->call);
 	sqs_call_send(&r->call);
 }
@@ -282,7 +275,7 @@ void
 sqs_receive_init(struct sqs_queue *sq)
 {
 	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++)
-		sqs_call_init(&sq->receiver[i].call, sq, "ReceiveMessage",
+		sqs_call_init_text(&sq->receiver[i].call, sq, "ReceiveMessage",
 		    received, &sq->receiver[i]);
 	task_init(&sq->pull_task, LOOP_BATCH, "sqs pull", pull_task_run, sq);
 	timer_init(&sq->gather_timer, "sqs gather", gather_timer_fired, sq);

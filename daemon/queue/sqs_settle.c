@@ -25,15 +25,19 @@ static struct sqs_op *
 op_new(struct sqs_queue *sq, enum sqs_op_kind kind, struct message *m,
     uint64_t until_us)
 {
-	struct sqs_op *op = new0(struct sqs_op);
+	struct list *l = list_pop_front(&sq->free_ops);
+	struct sqs_op *op = l != NULL ? list_entry(l, struct sqs_op, link) :
+	    xmalloc(sizeof(*op));
 
+	*op = (struct sqs_op){
+		.kind = kind,
+		.id = m->id,
+		.message = kind == OP_RENEW ? NULL : m,
+		.chunk = chunk_ref(m->chunk),
+		.receipt = m->receipt_data,
+		.until_us = until_us,
+	};
 	list_init(&op->link);
-	op->kind = kind;
-	op->id = m->id;
-	op->message = kind == OP_RENEW ? NULL : m;
-	op->chunk = chunk_ref(m->chunk);
-	op->receipt = m->receipt_data;
-	op->until_us = until_us;
 	if (kind != OP_RENEW)
 		sq->nsettling++;
 	return op;
@@ -45,12 +49,10 @@ op_free(struct sqs_queue *sq, struct sqs_op *op)
 	list_remove(&op->link);
 	if (settles(op))
 		sq->nsettling--;
-	if (op->call.sq != NULL)
-		sqs_call_done(&op->call);
+	sqs_burial_free(op->burial);
 	chunk_unref(op->chunk);
-	free(op->error_type);
-	free(op->detail);
-	free(op);
+	/* As many as there ever were at once: the caps on messages bound it. */
+	list_push_front(&sq->free_ops, &op->link);
 	if (sq->stopping)
 		sqs_stop_check(sq);
 }
@@ -113,13 +115,7 @@ bury(struct sqs_queue *sq, struct message *m, const struct settlement *s)
 {
 	struct sqs_op *op = op_new(sq, OP_BURY, m, m->lease_until_us);
 
-	op->error_type = xstrndup(s->error_type.n != 0 ? s->error_type.p :
-	    "internal", s->error_type.n != 0 ? s->error_type.n : 8);
-	op->ndetail = MIN(s->detail.n, VERDICT_DETAIL_MAX);
-	op->detail = xmemdup(s->detail.n != 0 ? s->detail.p : "",
-	    MAX(op->ndetail, (size_t)1));
-	op->attempts = s->attempt;
-	op->crashes = s->crashes;
+	op->burial = sqs_burial_new(sq, op, s);
 	sqs_op_wait(sq, op);
 }
 
@@ -187,9 +183,9 @@ renewed_message(const struct sqs_op *op)
 }
 
 bool
-sqs_op_begin(struct sqs_queue *sq, struct sqs_op *op)
+sqs_op_begin(struct sqs_queue *sq, struct sqs_op *op, uint64_t now_us)
 {
-	op->asked_us = clock_monotonic_us();
+	op->asked_us = now_us;
 	if (op->kind != OP_RENEW)
 		return true;
 	if (renewed_message(op) == NULL) {
@@ -386,8 +382,8 @@ give_up_list(struct sqs_queue *sq, struct list *ops, const struct error *err)
 	while ((l = list_first(ops)) != NULL) {
 		struct sqs_op *op = list_entry(l, struct sqs_op, link);
 
-		if (op->call.sq != NULL)
-			sqs_call_cancel(&op->call);
+		if (op->burial != NULL)
+			sqs_call_cancel(&op->burial->call);
 		op->receipt->renewing = false;
 		op_lost(sq, op, err);
 	}
@@ -420,6 +416,8 @@ sqs_settle_init(struct sqs_queue *sq)
 	list_init(&sq->paused);
 	list_init(&sq->held_back);
 	list_init(&sq->batches);
+	list_init(&sq->free_ops);
+	list_init(&sq->free_batches);
 	task_init(&sq->batch_task, LOOP_BATCH, "sqs batch", batch_task_run, sq);
 	timer_init(&sq->batch_timer, "sqs batch", batch_timer_fired, sq);
 	timer_init(&sq->again_timer, "sqs again", again_timer_fired, sq);
@@ -428,7 +426,12 @@ sqs_settle_init(struct sqs_queue *sq)
 void
 sqs_settle_done(struct sqs_queue *sq)
 {
+	struct list *l;
+
 	BUG_ON(!sqs_settled_all(sq) || !list_empty(&sq->batches));
+	while ((l = list_pop_front(&sq->free_ops)) != NULL)
+		free(list_entry(l, struct sqs_op, link));
+	sqs_batches_done(sq);
 	task_cancel(&sq->batch_task);
 	timer_cancel(sq->loop, &sq->batch_timer);
 	timer_cancel(sq->loop, &sq->again_timer);

@@ -192,7 +192,7 @@ def rabbitmq_throughput():
         r.close(False)
 
 
-SQS_MESSAGES = int(os.environ.get("BENCH_SQS_MESSAGES", "5000"))
+SQS_MESSAGES = int(os.environ.get("BENCH_SQS_MESSAGES", "30000"))
 SQS_CONNECTIONS = (1, 4, 8)
 SQS_CONFIG = """
 [Operator]
