@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "queue/pubsub_impl.h"
 
-#define GROW_AFTER_US	(50 * USEC_PER_MSEC)
+#define GROW_AFTER_US	(20 * USEC_PER_MSEC)
 #define SHRINK_AFTER_US	USEC_PER_SEC
 #define IDLE_AFTER_US	(100 * USEC_PER_MSEC)
 #define RATE_US		USEC_PER_SEC

@@ -245,7 +245,7 @@ def sqs_throughput():
 
 
 # One worker, as with RabbitMQ: the emulator needs a core of its own.
-PUBSUB_MESSAGES = int(os.environ.get("BENCH_PUBSUB_MESSAGES", "100000"))
+PUBSUB_MESSAGES = int(os.environ.get("BENCH_PUBSUB_MESSAGES", "500000"))
 PUBSUB_OUTSTANDING = 1000
 PUBSUB_CONFIG = """
 [Operator]
