@@ -38,10 +38,17 @@ void	server_again(void);	/* the same data and ports */
  * queue holds that it does not find there.
  */
 void	server_remembers(const char *queue);
-/* rabbitmqctl with these words, NULL at the end; half a second each. */
-void	server_ctl(const char *word, ...) __attribute__((sentinel));
-/* The same with its path first, and into that file of the server's folder. */
-void	server_ctl_output(const char *const *argv, const char *output);
+/*
+ * The node evaluates an Erlang expression, which may not be {error, ...}; what
+ * it said is in eval.log of the server's folder.  At once, where rabbitmqctl
+ * would start an Erlang of its own for it.
+ */
+void	server_eval(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A user of the virtual host /, who may do what these expressions match. */
+void	server_user(const char *name, const char *password);
+void	server_allow(const char *name, const char *configure,
+	    const char *write, const char *read);
+void	server_no_user(const char *name);
 /* Every connection, as an operator would; the test's own is there again. */
 void	server_close_connections(void);
 /* Connections that publish are blocked while it is set. */

@@ -11,6 +11,8 @@
 
 #define START_US	(60 * USEC_PER_SEC)
 #define ENV_MAX		24
+#define COOKIE		"botc"
+#define ERL_CALL	"/usr/bin/erl_call"
 
 struct server server;
 static bool alarmed;
@@ -67,6 +69,8 @@ environment(char *env[ENV_MAX + 1])
 	env[n++] = xasprintf("RABBITMQ_ENABLED_PLUGINS_FILE=%s/enabled_plugins",
 	    s->dir);
 	env[n++] = xstrdup("RABBITMQ_CONF_ENV_FILE=/dev/null");
+	/* Nodes may run beside each other: none keeps to the first processors. */
+	env[n++] = xstrdup("RABBITMQ_SCHEDULER_BIND_TYPE=u");
 	env[n++] = xstrdup("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=" LOOPBACK);
 	env[n++] = xstrdup("RABBITMQ_CTL_ERL_ARGS=" LOOPBACK);
 	env[n++] = xstrdup("ERL_EPMD_ADDRESS=127.0.0.1");
@@ -75,19 +79,21 @@ environment(char *env[ENV_MAX + 1])
 	env[n] = NULL;
 }
 
-/* Its output goes into a file of the server's directory. */
+/* Input and output are files of the server's directory; no input is NULL. */
 static pid_t
-spawn(const char *const *argv, const char *output)
+spawn(const char *const *argv, const char *input, const char *output)
 {
 	_cleanup_free_ char *path = xasprintf("%s/%s", server.dir, output);
+	_cleanup_free_ char *from = input == NULL ? xstrdup("/dev/null") :
+	    xasprintf("%s/%s", server.dir, input);
 	char *env[ENV_MAX + 1];
 	posix_spawn_file_actions_t actions;
 	pid_t pid;
 
 	environment(env);
 	assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
-	(void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null",
-	    O_RDONLY, 0);
+	(void)posix_spawn_file_actions_addopen(&actions, 0, from, O_RDONLY,
+	    0);
 	(void)posix_spawn_file_actions_addopen(&actions, 1, path,
 	    O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	(void)posix_spawn_file_actions_adddup2(&actions, 1, 2);
@@ -135,7 +141,7 @@ server_again(void)
 	const char *const argv[] = { RABBIT_BIN "rabbitmq-server", NULL };
 	uint64_t give_up = clock_monotonic_us() + START_US;
 
-	server.pid = spawn(argv, "server.log");
+	server.pid = spawn(argv, NULL, "server.log");
 	while (!admin_connect()) {
 		if (clock_monotonic_us() > give_up ||
 		    waitpid(server.pid, NULL, WNOHANG) != 0)
@@ -224,11 +230,11 @@ world_setup(void **state _unused_)
 	write_in_dir("advanced.config", "[{rabbit, [{channel_tick_interval, "
 	    "500}, {quorum_tick_interval, 500}]}].\n");
 	write_in_dir("enabled_plugins", "[].\n");
-	write_in_dir(".erlang.cookie", "botc");
+	write_in_dir(".erlang.cookie", COOKIE);
 	/* Ours, and first: the node would leave the one that it starts. */
 	port = xasprintf("%u", server.epmd_port);
 	server.epmd = spawn((const char *const[]){ epmd_path(), "-address",
-	    "127.0.0.1", "-port", port, NULL }, "epmd.log");
+	    "127.0.0.1", "-port", port, NULL }, NULL, "epmd.log");
 	server_again();
 	return 0;
 }
@@ -248,44 +254,77 @@ world_teardown(void **state _unused_)
 	return 0;
 }
 
-void
-server_ctl_output(const char *const *argv, const char *output)
+static bool
+evaluated(void)
 {
-	int status = -1;
+	_cleanup_free_ char *path = xasprintf("%s/eval.log", server.dir);
 
-	assert_int_equal(waitpid(spawn(argv, output), &status, 0) < 0, 0);
-	if (status != 0)
-		fail_msg("rabbitmqctl %s: status %d (%s/%s)", argv[2], status,
-		    server.dir, output);
+	return !file_has(path, "{error,");
 }
 
 void
-server_ctl(const char *word, ...)
+server_eval(const char *fmt, ...)
 {
-	const char *argv[16] = { RABBIT_BIN "rabbitmqctl", "--quiet" };
-	size_t n = 2;
+	_cleanup_free_ char *node = xasprintf("bot-c%d@localhost",
+	    (int)getpid());
+	_cleanup_free_ char *text = NULL, *line = NULL;
+	const char *const call[] = { ERL_CALL, "-n", node, "-c", COOKIE, "-e",
+	    NULL };
+	const char *ctl[] = { RABBIT_BIN "rabbitmqctl", "--quiet", "eval",
+	    NULL, NULL };
+	int status = -1;
 	va_list ap;
 
-	va_start(ap, word);
-	for (; word != NULL && n < 15; word = va_arg(ap, const char *))
-		argv[n++] = word;
+	va_start(ap, fmt);
+	assert_true(vasprintf(&text, fmt, ap) >= 0);
 	va_end(ap);
-	argv[n] = NULL;
-	server_ctl_output(argv, "ctl.log");
+	line = xasprintf("%s\n", text);
+	write_in_dir("eval", line);
+	ctl[3] = text;
+	assert_int_equal(waitpid(spawn(access(ERL_CALL, X_OK) == 0 ? call : ctl,
+	    "eval", "eval.log"), &status, 0) < 0, 0);
+	if (status != 0 || !evaluated())
+		fail_msg("%s: status %d (%s/eval.log)", text, status,
+		    server.dir);
+}
+
+#define USERS	"rabbit_auth_backend_internal:"
+
+void
+server_user(const char *name, const char *password)
+{
+	server_eval(USERS "add_user(<<\"%s\">>, <<\"%s\">>, <<\"test\">>).",
+	    name, password);
+}
+
+void
+server_allow(const char *name, const char *configure, const char *write,
+    const char *read)
+{
+	server_eval(USERS "set_permissions(<<\"%s\">>, <<\"/\">>, <<\"%s\">>, "
+	    "<<\"%s\">>, <<\"%s\">>, <<\"test\">>).", name, configure, write,
+	    read);
+}
+
+void
+server_no_user(const char *name)
+{
+	server_eval(USERS "delete_user(<<\"%s\">>, <<\"test\">>).", name);
 }
 
 void
 server_close_connections(void)
 {
-	server_ctl("close_all_connections", "--global", "maintenance", NULL);
+	server_eval("[rabbit_networking:close_connection(P, \"maintenance\") "
+	    "|| P <- rabbit_networking:connections()], ok.");
 	assert_true(admin_connect());
 }
 
 void
 server_memory_alarm(bool on)
 {
-	server_ctl("set_vm_memory_high_watermark", on ? "0.000001" : "0.4",
-	    NULL);
+	server_eval("vm_memory_monitor:set_vm_memory_high_watermark(%s).",
+	    on ? "0.000001" : "0.4");
 	alarmed = on;
 }
 

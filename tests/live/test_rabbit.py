@@ -195,7 +195,7 @@ def test_wrong_password_is_named(r):
     q = d.queue("jobs")
     assert q["error"]["class"] == "auth" and not q["connected"], q
     wait_for("degraded", lambda: d.status()["status"] == "degraded")
-    n.ctl("change_password", "forgetful", "wrong")
+    n.password("forgetful", "wrong")
     d.wait_queue("jobs", connected=True)
     put(n, name, "x")
     d.wait_queue("jobs", done=1)
@@ -244,15 +244,15 @@ def test_consumer_timeout_is_named(r):
     first = r.path("first")
     d = r.daemon(handler(r, "[ -e %s ] || { touch %s; sleep 4; }" % (first, first)) + queue(
         n, name, Declare="quorum"))
-    n.ctl("eval", "application:set_env(rabbit, consumer_timeout, 1000).")
+    n.eval("application:set_env(rabbit, consumer_timeout, 1000).")
     try:
         # The limit is read when a channel opens.
-        n.ctl("close_all_connections", "--global", "so that channels see it")
+        n.close_connections("so that channels see it")
         wait_for("it to come again", lambda: "connected again" in d.log())
         put(n, name, "slow")
         wait_for("the time-out to be named", lambda: "consumer_timeout" in d.log())
     finally:
-        n.ctl("eval", "application:set_env(rabbit, consumer_timeout, %d)." % TIMEOUT_MS)
+        n.eval("application:set_env(rabbit, consumer_timeout, %d)." % TIMEOUT_MS)
     d.wait_queue("jobs", connected=True)
     wait_for("the message, which comes again", lambda: "slow" in out(r))
     wait_for("it to be settled", lambda: d.queue("jobs")["in_flight"] == 0 and count(n, name) == 0)
@@ -441,8 +441,8 @@ def test_invariant_7_secrets_stay(r):
                        Management="http://127.0.0.1:%d" % n.management_port))
     d.botctl("enqueue", "jobs", "--body", "x")
     d.wait_queue("jobs", done=1)
-    n.ctl("change_password", "keeper", "another-" + secret[::-1])
-    n.ctl("close_all_connections", "--global", "so that it is refused")
+    n.password("keeper", "another-" + secret[::-1])
+    n.close_connections("so that it is refused")
     r.expect_log("jobs")
     wait_for("the refusal", lambda: error_of(d) == "ACCESS_REFUSED")
     with open(env, errors="replace") as f:

@@ -54,8 +54,8 @@ test_auth(void **state _unused_)
 	path = xasprintf("%s/password", server.dir);
 	keys = xasprintf(JOBS "Declare=classic\nUsername=bot\n"
 	    "PasswordFile=%s\n", path);
-	server_ctl("add_user", "bot", "sesame", NULL);
-	server_ctl("set_permissions", "bot", ".*", ".*", ".*", NULL);
+	server_user("bot", "sesame");
+	server_allow("bot", ".*", ".*", ".*");
 	write_file(path, "wrong-word\n");
 	rig_named_as(rabbit_new(keys), ERROR_AUTH, "ACCESS_REFUSED");
 	/* Found without a restart when the file is put right. */
@@ -73,7 +73,7 @@ test_auth(void **state _unused_)
 	wait_for(r, r->downs == 1);
 	assert_int_equal(r->down.class, ERROR_AUTH);
 	rig_free(r);
-	server_ctl("delete_user", "bot", NULL);
+	server_no_user("bot");
 }
 
 static void
@@ -88,18 +88,18 @@ test_rights_that_are_lacking(void **state _unused_)
 	    "PasswordFile=%s\n", path);
 	other = xasprintf("VHost=elsewhere\n%s", keys);
 	write_file(path, "pw\n");
-	server_ctl("add_user", "bot", "pw", NULL);
+	server_user("bot", "pw");
 	rig_named_as(rabbit_new("VHost=nowhere\n" JOBS), ERROR_REJECTED,
 	    "no_vhost");
 	/* The vhost is there, but not for this user. */
-	server_ctl("add_vhost", "elsewhere", NULL);
+	server_eval("rabbit_vhost:add(<<\"elsewhere\">>, <<\"test\">>).");
 	rig_named_as(rabbit_new(other), ERROR_AUTH, "ACCESS_REFUSED");
-	server_ctl("delete_vhost", "elsewhere", NULL);
+	server_eval("rabbit_vhost:delete(<<\"elsewhere\">>, <<\"test\">>).");
 	/* It may come in, but not read. */
 	declare("jobs", CLASSIC);
 	declare("jobs.dead", CLASSIC);
 	declare_delay("jobs.bot-delay.1s", CLASSIC, 1000, "jobs");
-	server_ctl("set_permissions", "bot", "^$", ".*", "^$", NULL);
+	server_allow("bot", "^$", ".*", "^$");
 	r = rabbit_new(keys);
 	rig_start(r);
 	r->window = 5;
@@ -107,8 +107,7 @@ test_rights_that_are_lacking(void **state _unused_)
 	assert_string_equal(r->down.code, "ACCESS_REFUSED");
 	assert_int_equal(r->down.class, ERROR_AUTH);
 	/* What the manual says is enough. */
-	server_ctl("set_permissions", "bot", "^$", "^amq\\.default$",
-	    "^jobs", NULL);
+	server_allow("bot", "^$", "^amq[.]default$", "^jobs");
 	produce(0, 3);
 	wait_for(r, r->nheld == 3);
 	settle_and_wait(r, r->held[0], SETTLE_RETRY, SEC, 2, 0);
@@ -117,7 +116,7 @@ test_rights_that_are_lacking(void **state _unused_)
 	wait_for(r, r->nheld == 1);
 	assert_int_equal(r->held[0]->attempt, 2);
 	rig_free(r);
-	server_ctl("delete_user", "bot", NULL);
+	server_no_user("bot");
 }
 
 /* ---- queues that are missing, or others than wanted ---- */
@@ -303,7 +302,7 @@ restart(const char *name, const char *kind, int signo)
 		server_remembers(delay);
 	}
 	/* Its list of queues is written late as well. */
-	server_ctl("eval", "mnesia:sync_log().", NULL);
+	server_eval("mnesia:sync_log().");
 	server_kill(signo);
 	wait_for(r, r->downs >= 1);
 	assert_int_equal(r->down.class, ERROR_TRANSIENT);
@@ -393,15 +392,14 @@ timed_out(enum durability kind)
 {
 	struct rig *r;
 
-	server_ctl("eval", "application:set_env(rabbit, consumer_timeout, "
-	    "1000).", NULL);
+	server_eval("application:set_env(rabbit, consumer_timeout, 1000).");
 	r = up_declaring(kind, "", 3);
 	produce(0, 3);
 	wait_for(r, r->nheld == 3);
 	wait_for(r, r->downs == 1);
 	assert_string_equal(r->down.code, "consumer_timeout");
-	server_ctl("eval", "application:set_env(rabbit, consumer_timeout, "
-	    "1800000).", NULL);
+	server_eval("application:set_env(rabbit, consumer_timeout, "
+	    "1800000).");
 	wait_for(r, r->ups >= 2);
 	/* One more time-out may have come before that. */
 	wait_for(r, r->nheld == 3 && r->q.connected);

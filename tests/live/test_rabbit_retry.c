@@ -365,8 +365,8 @@ test_what_acts_is_not_copied(void **state _unused_)
 	keys = xasprintf(JOBS "Declare=classic\nBackoff=100ms-1s\n"
 	    "Username=bot\nPasswordFile=%s\n", path);
 	write_file(path, "pw");
-	server_ctl("add_user", "bot", "pw", NULL);
-	server_ctl("set_permissions", "bot", ".*", ".*", ".*", NULL);
+	server_user("bot", "pw");
+	server_allow("bot", ".*", ".*", ".*");
 	declare("copies", CLASSIC);
 	r = up(keys, 1);
 	publish_as(&s);
@@ -389,7 +389,7 @@ test_what_acts_is_not_copied(void **state _unused_)
 	got_done(&g);
 	assert_int_equal(r->downs, 0);
 	rig_free(r);
-	server_ctl("delete_user", "bot", NULL);
+	server_no_user("bot");
 }
 
 /* Also the third time around, the broker must not take it for a cycle. */
