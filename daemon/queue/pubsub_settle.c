@@ -64,11 +64,30 @@ pubsub_streams_closed(struct pubsub_queue *pq)
 		pubsub_op_wait(list_entry(l, struct pubsub_op, link));
 }
 
+static bool
+held_back(struct pubsub_queue *pq, struct pubsub_op *op)
+{
+	struct pubsub_receipt *r = op->receipt;
+
+	/* A renewal that is under way might be done after it. */
+	if (r->renew.kind != OP_NONE && r->renew.asked_us != 0) {
+		r->waits = op;
+		list_push_back(&pq->held_back, &op->link);
+		return true;
+	}
+	/* On an open stream it would come again at once. */
+	if (op->seconds == 0 && leaving(pq)) {
+		list_push_back(&pq->stopping_back, &op->link);
+		pubsub_wake(pq);
+		return true;
+	}
+	return false;
+}
+
 void
 pubsub_op_wait(struct pubsub_op *op)
 {
-	struct pubsub_receipt *r = op->receipt;
-	struct pubsub_queue *pq = r->pq;
+	struct pubsub_queue *pq = op->receipt->pq;
 
 	list_remove(&op->link);
 	switch (op->kind) {
@@ -77,21 +96,10 @@ pubsub_op_wait(struct pubsub_op *op)
 		pq->nacks++;
 		break;
 	case OP_DEADLINE:
-		/* A renewal that is under way might be done after it. */
-		if (r->renew.kind != OP_NONE && r->renew.asked_us != 0) {
-			r->waits = op;
-			list_push_back(&pq->held_back, &op->link);
-			return;
-		}
-		/* On an open stream it would come again at once. */
-		if (op->seconds == 0 && leaving(pq)) {
-			list_push_back(&pq->stopping_back, &op->link);
-			pubsub_wake(pq);
-			return;
-		}
-		/* fall through */
 	case OP_CONFIRM:
 	case OP_RENEW:
+		if (op->kind == OP_DEADLINE && held_back(pq, op))
+			return;
 		list_push_back(&pq->deadlines, &op->link);
 		pq->ndeadlines++;
 		break;
