@@ -130,8 +130,7 @@ distance(uint64_t a, uint64_t b)
 }
 
 bool
-aws_clock_learn(struct aws_clock *c, struct slice name, uint64_t realtime_us,
-    uint64_t date_us)
+aws_clock_blamed(struct slice name)
 {
 	static const char *const names[] = {
 		"AuthFailure", "InvalidSignatureException", "RequestExpired",
@@ -139,7 +138,14 @@ aws_clock_learn(struct aws_clock *c, struct slice name, uint64_t realtime_us,
 		"SignatureDoesNotMatch",
 	};
 
-	if (date_us == 0 || !is_one_of(name, names, ARRAY_SIZE(names)) ||
+	return is_one_of(name, names, ARRAY_SIZE(names));
+}
+
+bool
+aws_clock_learn(struct aws_clock *c, struct slice name, uint64_t realtime_us,
+    uint64_t date_us)
+{
+	if (date_us == 0 || !aws_clock_blamed(name) ||
 	    distance(aws_clock_us(c, realtime_us), date_us) <=
 	    AWS_CLOCK_SKEW_US)
 		return false;

@@ -66,6 +66,8 @@ struct aws_clock {
 
 /* The time to sign with. */
 uint64_t aws_clock_us(const struct aws_clock *, uint64_t realtime_us);
+/* Whether an error of that name may come from the clock. */
+bool	aws_clock_blamed(struct slice name);
 /*
  * After an error of that name whose answer was dated date_us (0: not at all)
  * by our clock's realtime_us: when it may come from the clock and the time

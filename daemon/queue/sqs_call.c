@@ -130,6 +130,7 @@ add_headers(struct http_request *r, struct buffer *out)
 	if (keys == NULL)
 		return;
 	c->generation = keys->generation;
+	c->clock_offset_us = sq->clock.offset_us;
 	aws_keys_for_signing(keys, &with);
 	snprintf(sq->credentials_source, sizeof(sq->credentials_source), "%s",
 	    keys->source);
@@ -154,6 +155,10 @@ correct(struct sqs_call *c, const struct http_response *r, struct slice name)
 	bool learned = aws_clock_learn(&sq->clock, name, clock_realtime_us(),
 	    r->date_us);
 
+	/* Another call may have learned since this one was signed. */
+	if (aws_clock_blamed(name) &&
+	    c->clock_offset_us != sq->clock.offset_us)
+		learned = true;
 	if (slice_is(name, "ExpiredToken") ||
 	    slice_is(name, "ExpiredTokenException") ||
 	    slice_is(name, "InvalidClientTokenId") ||

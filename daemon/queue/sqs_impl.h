@@ -71,6 +71,7 @@ struct sqs_call {
 	struct timer timer;
 	struct aws_retry retry;
 	uint64_t generation;		/* of the keys it was signed with */
+	int64_t clock_offset_us;	/* it was signed with */
 	bool corrected;			/* tried again for the clock or the keys */
 	struct error refused;		/* ... because of this */
 	enum { CALL_IDLE = 0, CALL_WAITS, CALL_SENT, CALL_PAUSES } state;
