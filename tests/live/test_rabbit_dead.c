@@ -34,6 +34,8 @@ make_dead(struct rig *r, unsigned n)
 		settle(r, r->held[0], SETTLE_BURY, 0, 5, 1);
 	wait_for(r, r->settled == settled + n);
 	assert_int_equal(r->settle_errors, 0);
+	/* What is answered after the acknowledgements: they have arrived. */
+	(void)probe(r);
 	r->window = 0;
 	credit(r, 0);
 	wait_count("jobs.dead", n);

@@ -441,7 +441,8 @@ test_invariant_3_rabbit_stalled_server(void **state _unused_)
 	assert_true(clock_monotonic_us() - before < 5 * SEC);
 	turn_for(r, 300 * MSEC);
 	loop_get_stats(r->loop, &stats);
-	assert_true(stats.longest_turn_us < 100 * MSEC);
+	/* To wait for the server would have been two seconds. */
+	assert_true(stats.longest_turn_us < 500 * MSEC);
 	(void)kill(server.pid, SIGCONT);
 	wait_for(r, r->ups == 2 && r->nheld >= 4);
 	/* And stopping does not wait for one that is stalled. */

@@ -506,14 +506,13 @@ test_blocked_longer_than_the_response_timeout(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	r = up_declaring(CLASSIC, "Backoff=1s-1min\nResponseTimeout=300ms\n",
-	    4);
+	r = up_declaring(CLASSIC, "Backoff=1s-1min\nResponseTimeout=1s\n", 4);
 	produce(0, 3);
 	wait_for(r, r->nheld == 3);
 	server_memory_alarm(true);
 	settle(r, r->held[0], SETTLE_RETRY, 60 * SEC, 2, 0);
 	wait_for(r, strcmp(status_text(r, "blocked"), "null") != 0);
-	turn_for(r, SEC);
+	turn_for(r, 2500 * MSEC);
 	assert_int_equal(r->downs, 0);
 	before = clock_monotonic_us();
 	rig_stop(r);

@@ -205,12 +205,8 @@ def test_invariant_3_a_hung_peer_delays_nobody_else(r):
                 add(redis, *["m%d" % j for j in range(1000)])
             d.wait_queue("jobs", done=20000)
             wait_for("the silence to be noticed", lambda: not d.queue("stopped")["connected"])
-            loop = d.status()["loop"]
+            d.check_turns()
             assert d.queue("jobs")["connected"]
-            # A loop that waited for a peer would have stood for a second
-            # (ResponseTimeout=); what is less is the machine's own business,
-            # and "make bench" measures it.
-            assert loop["longest_turn_ms"] < 300, loop
         finally:
             stopped.signal(signal.SIGCONT)
         d.wait_queue("stopped", connected=True)

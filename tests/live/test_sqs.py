@@ -527,7 +527,7 @@ def test_visibilitytimeout_differs_from_lease(r):
     d.kill()
     begin = time.monotonic()
     wait_for("its end", lambda: s.receive("visibility", wait=1))
-    assert time.monotonic() - begin < 4.5
+    assert time.monotonic() - begin < 10, "that is not the 3 s of VisibilityTimeout="
 
 
 # ---- leaving and coming back ----
@@ -651,8 +651,7 @@ def test_invariant_3_a_hung_endpoint_delays_nobody_else(r):
         d.wait_queue("jobs", 40, done=1000)
         d.wait_queue("spool", done=1)
         wait_for("the silence to be named", lambda: error_of(d, "hung") == "response_timeout")
-        loop = d.status()["loop"]
-        assert loop["longest_turn_ms"] < 300, loop
+        d.check_turns()
         # And a stop does not wait for it.
         begin = time.monotonic()
         assert d.stop() == 0

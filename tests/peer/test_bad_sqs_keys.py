@@ -80,7 +80,8 @@ def skew(seconds, name="SignatureDoesNotMatch"):
         """Learned from the Date of the refusal; the queue never goes down for it."""
         with world(r) as w:
             w.peer.clock, w.peer.skewed = seconds, name
-            d = w.start()
+            # Several requests are on their way with the wrong time.
+            d = w.start(Receivers="4-4")
             w.jobs.fill(*["a%d" % i for i in range(10)])
             d.wait_queue("jobs", done=10)
             offset = d.queue("jobs")["clock_offset_seconds"]
@@ -213,7 +214,7 @@ def test_invariant_3_a_credential_process_that_hangs(r):
         w.start(wait="status", env=clean_env(), ConfigFile=config, Profile="jobs")
         wait_for("it to run", lambda: os.path.exists(r.path("calls")))
         w.others_work()
-        assert w.d.status()["loop"]["longest_turn_ms"] < 300
+        w.d.check_turns()
         begin = time.monotonic()
         assert w.d.stop() == 0
         assert time.monotonic() - begin < 6
