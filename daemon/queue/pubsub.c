@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "queue/figures.h"
 #include "queue/pubsub_impl.h"
 
 /* For the end of the streams; what they still deliver is given back. */
@@ -160,7 +161,7 @@ pubsub_init(struct queue *q, struct config *config,
 	pubsub_setup_init(pq);
 	pubsub_streams_init(pq);
 	pubsub_settle_init(pq);
-	pubsub_attempts_init(pq);
+	tried_init(&pq->tried);
 	timer_init(&pq->reconnect_timer, "pubsub reconnect",
 	    reconnect_timer_fired, pq);
 	timer_init(&pq->prove_timer, "pubsub prove", prove_timer_fired, pq);
@@ -278,7 +279,7 @@ pubsub_fini(struct queue *q)
 	pubsub_window_done(pq);
 	pubsub_settle_done(pq);
 	pubsub_receipts_done(pq);
-	pubsub_attempts_done(pq);
+	tried_done(&pq->tried);
 	pubsub_probe_done(pq);
 	BUG_ON(!list_empty(&pq->calls));
 	grpc_channel_free(pq->channel);
@@ -291,20 +292,6 @@ pubsub_fini(struct queue *q)
 }
 
 /* ---- status ---- */
-
-static json_t *
-text_or_null(const char *s)
-{
-	json_t *j = s != NULL && *s != '\0' ? json_string(s) : NULL;
-
-	return j != NULL ? j : json_null();
-}
-
-static void
-add_count(json_t *o, const char *name, uint64_t n)
-{
-	json_object_set_new(o, name, json_integer((json_int_t)n));
-}
 
 static void
 pubsub_status(struct queue *q, json_t *o)
@@ -319,16 +306,16 @@ pubsub_status(struct queue *q, json_t *o)
 		window += pq->stream[i].window;
 		outstanding += pq->stream[i].outstanding;
 	}
-	json_object_set_new(o, "endpoint", text_or_null(pq->url_text));
-	json_object_set_new(o, "subscription", text_or_null(pq->subscription));
-	json_object_set_new(o, "topic", text_or_null(pq->topic));
-	json_object_set_new(o, "dead_letter", text_or_null(pq->dead_by_broker ?
-	    "broker" : pq->dead_topic));
+	add_text(o, "endpoint", pq->url_text);
+	add_text(o, "subscription", pq->subscription);
+	add_text(o, "topic", pq->topic);
+	add_text(o, "dead_letter", pq->dead_by_broker ? "broker" :
+	    pq->dead_topic);
 	json_object_set_new(o, "exactly_once",
 	    json_boolean(pq->facts.exactly_once));
 	json_object_set_new(o, "ordered", json_boolean(pq->facts.ordered));
-	json_object_set_new(o, "credentials", text_or_null(pq->token != NULL ?
-	    google_token_source(pq->token) : NULL));
+	add_text(o, "credentials", pq->token != NULL ?
+	    google_token_source(pq->token) : NULL);
 	add_count(o, "streams", on);
 	add_count(o, "streams_opened", pq->streams_opened);
 	add_count(o, "window", window);
@@ -338,8 +325,7 @@ pubsub_status(struct queue *q, json_t *o)
 	add_count(o, "duplicates", pq->duplicates);
 	add_count(o, "settlements_unanswered", pq->nsettling);
 	add_count(o, "settlements_again", pq->settlements_again);
-	json_object_set_new(o, "backlog_error",
-	    text_or_null(pq->backlog_error.text));
+	add_text(o, "backlog_error", pq->backlog_error.text);
 }
 
 static const struct queue_ops pubsub_ops = {

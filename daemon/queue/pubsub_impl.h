@@ -25,7 +25,7 @@
  * Settling.  settle() only collects; LOOP_BATCH makes batches.  What fails for
  * reasons that may pass is tried again until the lease ends.  A retry changes
  * the deadline to the delay; how often the message was tried is kept here
- * (pubsub_attempts.c), since the service keeps no words of ours.  A dead letter
+ * (queue/tried.h), since the service keeps no words of ours.  A dead letter
  * is published first and acknowledged when that is answered (invariant 1).
  */
 #ifndef BOT_QUEUE_PUBSUB_IMPL_H
@@ -38,6 +38,7 @@
 #include "client/grpc.h"
 #include "client/http.h"
 #include "queue/pubsub.h"
+#include "queue/tried.h"
 
 /* cloud.google.com/pubsub/quotas: an Acknowledge or ModifyAckDeadline request
    has 512 KiB at most; ids have up to some 200 bytes. */
@@ -187,29 +188,6 @@ struct message *pubsub_receipt_message(const struct pubsub_receipt *);
 /* Frees those whose messages the engine has let go. */
 void	pubsub_receipts_sweep(struct pubsub_queue *);
 void	pubsub_receipts_done(struct pubsub_queue *);
-
-/* ---- attempts: pubsub_attempts.c ---- */
-
-struct pubsub_attempts {
-	unsigned attempt;		/* that it comes back as */
-	unsigned crashes;
-	uint64_t due_us;		/* not before; monotonic */
-	struct pubsub_place place;	/* where it counts as delayed */
-};
-
-void	pubsub_attempts_init(struct pubsub_queue *);
-void	pubsub_attempts_done(struct pubsub_queue *);
-/* Of the message with that id (copied); the oldest is forgotten when there are
-   too many. */
-void	pubsub_attempts_set(struct pubsub_queue *, struct slice id,
-	    const struct pubsub_attempts *);
-void	pubsub_attempts_forget(struct pubsub_queue *, struct slice id);
-/* It waits at the service, for its delay, as one of that stream's. */
-void	pubsub_attempts_delayed(struct pubsub_queue *, struct slice id,
-	    struct pubsub_place);
-/* It was delivered again: it does not wait any more. NULL: not known. */
-const struct pubsub_attempts *pubsub_attempts_arrived(struct pubsub_queue *,
-	    struct slice id);
 
 /* ---- streams: pubsub_stream.c, pubsub_window.c ---- */
 
@@ -430,9 +408,7 @@ struct pubsub_queue {
 	bool batch_gathered;
 	uint64_t dead_log_us, refused_log_us;
 
-	/* By message id; between a retry and the next delivery. */
-	struct hash attempts;
-	struct list attempts_order;
+	struct tried_table tried;	/* between a retry and the next delivery */
 
 	/* Other things that wait for an answer. */
 	struct task answer_task;

@@ -128,7 +128,7 @@ duplicate(struct pubsub_receipt *old, struct pubsub_receipt *new,
 
 /* A delay that the service cannot wait for in one go. True: not yet. */
 static bool
-early(struct pubsub_receipt *r, const struct pubsub_attempts *a, uint64_t now)
+early(struct pubsub_receipt *r, const struct tried *a, uint64_t now)
 {
 	uint64_t left;
 
@@ -140,6 +140,22 @@ early(struct pubsub_receipt *r, const struct pubsub_attempts *a, uint64_t now)
 	return true;
 }
 
+/* It does not wait any more at the stream that it was delayed on. */
+static const struct tried *
+arrived(struct pubsub_queue *pq, struct slice id)
+{
+	struct tried *t = tried_find(&pq->tried, id);
+	struct pubsub_place place;
+
+	if (t == NULL)
+		return NULL;
+	place = (struct pubsub_place){ t->place, t->place_number };
+	pubsub_delayed(pq, place, -1);
+	pubsub_out(pq, place, -1);
+	t->place_number = 0;
+	return t;
+}
+
 static void
 deliver(struct pubsub_stream *s, struct chunk *chunk,
     const Google__Pubsub__V1__ReceivedMessage *rm, uint64_t now,
@@ -147,7 +163,7 @@ deliver(struct pubsub_stream *s, struct chunk *chunk,
 {
 	struct pubsub_queue *pq = s->pq;
 	uint64_t until = now + s->deadline * USEC_PER_SEC - LEASE_SLACK_US;
-	const struct pubsub_attempts *a;
+	const struct tried *a;
 	struct pubsub_receipt *r, *old;
 	struct message *m = pubsub_message(pq, chunk, rm);
 
@@ -159,7 +175,7 @@ deliver(struct pubsub_stream *s, struct chunk *chunk,
 	pubsub_stream_good(s);
 	r = pubsub_receipt_new(pq, chunk, m->receipt, s);
 	old = pubsub_receipt_find(pq, m->name);
-	a = pubsub_attempts_arrived(pq, m->name);
+	a = arrived(pq, m->name);
 	if (old != NULL || pq->stopping || (a != NULL && early(r, a, now))) {
 		message_free(m);
 		if (old != NULL)

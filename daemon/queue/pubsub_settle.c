@@ -135,16 +135,16 @@ static void
 remember(struct pubsub_receipt *r, const struct settlement *s,
     uint64_t delay_us)
 {
-	struct pubsub_attempts a = {
+	struct tried a = {
 		.attempt = s->attempt,
 		.crashes = s->crashes,
 		.due_us = sat_add(clock_monotonic_us(), delay_us),
 	};
 
 	if (s->attempt <= 1 && s->crashes == 0 && delay_us == 0)
-		pubsub_attempts_forget(r->pq, r->message->name);
+		tried_forget(&r->pq->tried, r->message->name);
 	else
-		pubsub_attempts_set(r->pq, r->message->name, &a);
+		tried_set(&r->pq->tried, r->message->name, &a);
 }
 
 void
@@ -284,6 +284,20 @@ confirmed(struct pubsub_op *op)
 	queue_deliver(q, m);
 }
 
+/* A retry that waits for its delay is still out on its stream. */
+static void
+waits_there(struct pubsub_receipt *r, const struct message *m)
+{
+	struct tried *t = tried_find(&r->pq->tried, m->name);
+
+	if (t == NULL)
+		return;
+	r->counted = false;
+	t->place = r->place.stream;
+	t->place_number = r->place.number;
+	pubsub_delayed(r->pq, r->place, 1);
+}
+
 static void
 settled(struct pubsub_op *op, const struct error *err)
 {
@@ -293,10 +307,9 @@ settled(struct pubsub_op *op, const struct error *err)
 
 	pubsub_bury_done(op);
 	if (err == NULL && m != NULL && op->kind == OP_ACK) {
-		pubsub_attempts_forget(pq, m->name);
+		tried_forget(&pq->tried, m->name);
 	} else if (err == NULL && m != NULL && op->seconds != 0 && r->counted) {
-		r->counted = false;
-		pubsub_attempts_delayed(pq, m->name, r->place);
+		waits_there(r, m);
 	}
 	pubsub_receipt_free(r);
 	op_end(op);

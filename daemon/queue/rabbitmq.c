@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "engine/pool.h"
+#include "queue/figures.h"
 #include "queue/rabbitmq_impl.h"
 
 /*
@@ -332,14 +333,6 @@ rabbit_fini(struct queue *q)
 
 /* ---- status ---- */
 
-static json_t *
-text_or_null(const char *s)
-{
-	json_t *j = s != NULL && *s != '\0' ? json_string(s) : NULL;
-
-	return j != NULL ? j : json_null();
-}
-
 static size_t
 length(const struct list *list)
 {
@@ -366,29 +359,24 @@ rabbit_status(struct queue *q, json_t *o)
 		    c->version % 100);
 	json_object_set_new(o, "address",
 	    json_string(address_text(&rq->address, text)));
-	json_object_set_new(o, "vhost", text_or_null(rq->vhost));
-	json_object_set_new(o, "name", text_or_null(rq->name));
-	json_object_set_new(o, "dead_letter", text_or_null(rq->dead_name));
-	json_object_set_new(o, "server_version", text_or_null(version));
-	json_object_set_new(o, "tls", text_or_null(tls));
-	json_object_set_new(o, "blocked", text_or_null(p->blocked ?
-	    p->blocked_reason : c->blocked ? c->blocked_reason : NULL));
-	json_object_set_new(o, "consumer",
-	    text_or_null(rq->consumer.state == CONSUMER_ON ?
-	    rq->consumer.tag : NULL));
+	add_text(o, "vhost", rq->vhost);
+	add_text(o, "name", rq->name);
+	add_text(o, "dead_letter", rq->dead_name);
+	add_text(o, "server_version", version);
+	add_text(o, "tls", tls);
+	add_text(o, "blocked", p->blocked ? p->blocked_reason : c->blocked ?
+	    c->blocked_reason : NULL);
+	add_text(o, "consumer", rq->consumer.state == CONSUMER_ON ?
+	    rq->consumer.tag : NULL);
 	json_object_set_new(o, "consumer_prefetch", json_integer(
 	    rq->consumer.state == CONSUMER_ON ?
 	    (json_int_t)rq->consumer.prefetch : 0));
-	json_object_set_new(o, "unacknowledged",
-	    json_integer((json_int_t)rq->ndeliveries));
-	json_object_set_new(o, "acknowledgements",
-	    json_integer((json_int_t)rq->acknowledgements));
-	json_object_set_new(o, "publishing", json_integer((json_int_t)
-	    (length(&rq->jobs) + length(&rq->unconfirmed))));
-	json_object_set_new(o, "published",
-	    json_integer((json_int_t)rq->published));
-	json_object_set_new(o, "publishes_refused",
-	    json_integer((json_int_t)rq->publish_refused));
+	add_count(o, "unacknowledged", rq->ndeliveries);
+	add_count(o, "acknowledgements", rq->acknowledgements);
+	add_count(o, "publishing", length(&rq->jobs) +
+	    length(&rq->unconfirmed));
+	add_count(o, "published", rq->published);
+	add_count(o, "publishes_refused", rq->publish_refused);
 	rabbit_management_status(rq->management, o);
 }
 

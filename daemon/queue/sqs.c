@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "queue/figures.h"
 #include "queue/sqs_impl.h"
 
 /* For answers with messages, which are on their way then: what is handed out to
@@ -102,7 +103,7 @@ sqs_init(struct queue *q, struct config *config,
 	sqs_md5_init(sq);
 	sqs_receive_init(sq);
 	sqs_settle_init(sq);
-	sqs_crashes_init(sq);
+	tried_init(&sq->tried);
 	sqs_probe_init(sq);
 	timer_init(&sq->reconnect_timer, "sqs reconnect",
 	    reconnect_timer_fired, sq);
@@ -233,7 +234,7 @@ sqs_fini(struct queue *q)
 	sqs_md5_done(sq);
 	sqs_probe_done(sq);
 	sqs_settle_done(sq);
-	sqs_crashes_done(sq);
+	tried_done(&sq->tried);
 	BUG_ON(!list_empty(&sq->calls));
 	http_client_free(sq->client);
 	sigv4_free(sq->signer);
@@ -245,14 +246,6 @@ sqs_fini(struct queue *q)
 
 /* ---- status ---- */
 
-static json_t *
-text_or_null(const char *s)
-{
-	json_t *j = s != NULL && *s != '\0' ? json_string(s) : NULL;
-
-	return j != NULL ? j : json_null();
-}
-
 static void
 sqs_status(struct queue *q, json_t *o)
 {
@@ -261,33 +254,25 @@ sqs_status(struct queue *q, json_t *o)
 
 	for (unsigned i = 0; i < SQS_RECEIVERS_MAX; i++)
 		polling += sq->receiver[i].asked != 0;
-	json_object_set_new(o, "endpoint", text_or_null(sq->url_text));
-	json_object_set_new(o, "region", text_or_null(sq->region));
-	json_object_set_new(o, "queue_url", text_or_null(sq->queue_url));
-	json_object_set_new(o, "dead_letter", text_or_null(sq->dead_by_broker ?
-	    "broker" : sq->dead_url));
+	add_text(o, "endpoint", sq->url_text);
+	add_text(o, "region", sq->region);
+	add_text(o, "queue_url", sq->queue_url);
+	add_text(o, "dead_letter", sq->dead_by_broker ? "broker" :
+	    sq->dead_url);
 	json_object_set_new(o, "fifo", json_boolean(sq->fifo));
-	json_object_set_new(o, "credentials",
-	    text_or_null(sq->credentials_source));
+	add_text(o, "credentials", sq->credentials_source);
 	json_object_set_new(o, "receivers", json_integer(polling));
-	json_object_set_new(o, "throttled_by", text_or_null(sq->throttle.code));
-	json_object_set_new(o, "requests",
-	    json_integer((json_int_t)sq->requests));
-	json_object_set_new(o, "throttled",
-	    json_integer((json_int_t)sq->throttled));
-	json_object_set_new(o, "md5_wrong",
-	    json_integer((json_int_t)sq->md5_wrong));
-	json_object_set_new(o, "settlements_unanswered",
-	    json_integer((json_int_t)sq->nsettling));
-	json_object_set_new(o, "settlements_again",
-	    json_integer((json_int_t)sq->settlements_again));
-	json_object_set_new(o, "not_visible",
-	    json_integer((json_int_t)sq->not_visible));
+	add_text(o, "throttled_by", sq->throttle.code);
+	add_count(o, "requests", sq->requests);
+	add_count(o, "throttled", sq->throttled);
+	add_count(o, "md5_wrong", sq->md5_wrong);
+	add_count(o, "settlements_unanswered", sq->nsettling);
+	add_count(o, "settlements_again", sq->settlements_again);
+	add_count(o, "not_visible", sq->not_visible);
 	json_object_set_new(o, "clock_offset_seconds",
 	    json_integer((json_int_t)(sq->clock.offset_us /
 	    (int64_t)USEC_PER_SEC)));
-	json_object_set_new(o, "attributes_error",
-	    text_or_null(sq->attributes_error.text));
+	add_text(o, "attributes_error", sq->attributes_error.text);
 }
 
 static const struct queue_ops sqs_ops = {

@@ -31,6 +31,7 @@
 #include "client/aws_retry.h"
 #include "client/http.h"
 #include "queue/sqs.h"
+#include "queue/tried.h"
 
 #define SQS_BATCH_MAX		10u	/* entries; also messages of a receive */
 #define SQS_RECEIVERS_MAX	10u
@@ -235,14 +236,6 @@ struct sqs_burial *sqs_burial_new(struct sqs_queue *, struct sqs_op *,
 void	sqs_burial_free(struct sqs_burial *);	/* cancels; accepts NULL */
 void	sqs_bury_send(struct sqs_queue *, struct sqs_op *);
 
-/* ---- what messages have done to workers: sqs_crashes.c ---- */
-
-void	sqs_crashes_init(struct sqs_queue *);
-void	sqs_crashes_done(struct sqs_queue *);
-/* 0 forgets it. The id is copied. */
-void	sqs_crashes_set(struct sqs_queue *, struct slice id, unsigned crashes);
-unsigned sqs_crashes_of(const struct sqs_queue *, struct slice id);
-
 /* ---- setting up: sqs_setup.c ---- */
 
 void	sqs_setup_init(struct sqs_queue *);
@@ -347,9 +340,7 @@ struct sqs_queue {
 	bool batch_gathered;
 	uint64_t dead_log_us;
 
-	/* By MessageId; between a retry and the next receive. */
-	struct hash crashed;
-	struct list crashed_order;
+	struct tried_table tried;	/* crashes; until the next receive */
 
 	/* Other things that wait for an answer. */
 	struct task answer_task;

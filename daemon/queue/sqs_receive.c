@@ -51,10 +51,11 @@ wrong_md5(struct sqs_queue *sq, struct message *m, const char *what)
 static void
 deliver(struct sqs_queue *sq, struct message *m, uint64_t until_us)
 {
+	const struct tried *tried = tried_find(&sq->tried, m->name);
 	const struct sqs_receipt *r = m->receipt_data;
 
 	m->lease_until_us = until_us;
-	m->crashes = sqs_crashes_of(sq, m->name);
+	m->crashes = tried != NULL ? tried->crashes : 0;
 	if (r->misfit != NULL) {
 		wrong_md5(sq, m, r->misfit);
 	} else if (sq->stopping) {

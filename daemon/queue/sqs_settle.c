@@ -119,6 +119,16 @@ bury(struct sqs_queue *sq, struct message *m, const struct settlement *s)
 	sqs_op_wait(sq, op);
 }
 
+static void
+remember(struct sqs_queue *sq, const struct message *m, unsigned crashes)
+{
+	if (crashes != 0)
+		tried_set(&sq->tried, m->name,
+		    &(struct tried){ .crashes = crashes });
+	else
+		tried_forget(&sq->tried, m->name);
+}
+
 void
 sqs_settle(struct queue *q, struct message *m, const struct settlement *s)
 {
@@ -126,19 +136,18 @@ sqs_settle(struct queue *q, struct message *m, const struct settlement *s)
 
 	switch (s->kind) {
 	case SETTLE_ACK:
-		sqs_crashes_set(sq, m->name, 0);
+		tried_forget(&sq->tried, m->name);
 		sqs_op_wait(sq, op_new(sq, OP_DELETE, m, m->lease_until_us));
 		break;
 	case SETTLE_RETRY:
-		sqs_crashes_set(sq, m->name, s->crashes);
+		remember(sq, m, s->crashes);
 		change(sq, m, s->delay_us);
 		break;
 	case SETTLE_RELEASE:
 		change(sq, m, 0);
 		break;
 	case SETTLE_BURY:
-		sqs_crashes_set(sq, m->name, sq->dead_by_broker ? s->crashes :
-		    0);
+		remember(sq, m, sq->dead_by_broker ? s->crashes : 0);
 		/* The redrive policy counts receives: let there be the next. */
 		if (sq->dead_by_broker)
 			change(sq, m, 0);
