@@ -175,6 +175,8 @@ struct pubsub_receipt *pubsub_receipt_new(struct pubsub_queue *, struct chunk *,
 	    struct slice ack_id, const struct pubsub_stream *);
 /* It is m's; found by its name from now on. */
 void	pubsub_receipt_add(struct pubsub_receipt *, struct message *);
+/* It is found no more, and not out on its stream; its ops go on. */
+void	pubsub_receipt_forget(struct pubsub_receipt *);
 /* It counts for nothing any more; freed when no op of it is open. */
 void	pubsub_receipt_free(struct pubsub_receipt *);
 /* The service has delivered the message of old again, as new: the newer id is

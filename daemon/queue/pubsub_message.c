@@ -12,7 +12,6 @@
 #define LEASE_SLACK_US	USEC_PER_SEC
 /* Sooner than this before it is due, a retry may as well be run. */
 #define EARLY_US	(2 * USEC_PER_SEC)
-#define DUPLICATE_AGAIN_SECONDS	10u
 #define CHUNK_BYTES	((size_t)64 * KIB)
 
 /* ---- attributes ---- */
@@ -111,9 +110,7 @@ duplicate(struct pubsub_receipt *old, struct pubsub_receipt *new,
 		pubsub_stray(new, OP_ACK, 0);
 		break;
 	case OP_DEADLINE:
-		pubsub_stray(new, OP_DEADLINE, MAX(old->settle.seconds,
-		    DUPLICATE_AGAIN_SECONDS));
-		break;
+		BUG("what is given back is no duplicate when it comes again");
 	case OP_BURY:
 	case OP_CONFIRM:
 		pubsub_receipt_replace(old, new);
@@ -175,6 +172,11 @@ deliver(struct pubsub_stream *s, struct chunk *chunk,
 	pubsub_stream_good(s);
 	r = pubsub_receipt_new(pq, chunk, m->receipt, s);
 	old = pubsub_receipt_find(pq, m->name);
+	/* Given back, and here again before that was answered. */
+	if (old != NULL && old->settle.kind == OP_DEADLINE) {
+		pubsub_receipt_forget(old);
+		old = NULL;
+	}
 	a = arrived(pq, m->name);
 	if (old != NULL || pq->stopping || (a != NULL && early(r, a, now))) {
 		message_free(m);

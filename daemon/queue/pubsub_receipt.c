@@ -37,8 +37,8 @@ pubsub_receipt_add(struct pubsub_receipt *r, struct message *m)
 	hash_insert(&r->pq->by_id, &r->node, m->name);
 }
 
-static void
-forget(struct pubsub_receipt *r)
+void
+pubsub_receipt_forget(struct pubsub_receipt *r)
 {
 	if (r->hashed)
 		hash_remove(&r->pq->by_id, &r->node);
@@ -51,7 +51,7 @@ forget(struct pubsub_receipt *r)
 void
 pubsub_receipt_free(struct pubsub_receipt *r)
 {
-	forget(r);
+	pubsub_receipt_forget(r);
 	r->dead = true;
 	if (r->settle.kind != OP_NONE || r->renew.kind != OP_NONE)
 		return;
@@ -82,7 +82,7 @@ pubsub_receipt_find(struct pubsub_queue *pq, struct slice message_id)
 		if (m == NULL)
 			pubsub_receipt_free(r);
 		else
-			forget(r);
+			pubsub_receipt_forget(r);
 		return NULL;
 	}
 	return r;

@@ -51,9 +51,9 @@ check_stream(struct slice in, struct chunk *chunk)
 			check_received(one, whole->received_messages[n]);
 		n++;
 	}
-	/* What protobuf-c takes is fields, all of it. */
-	if (whole != NULL)
-		BUG_ON(number != 0 || n != whole->n_received_messages);
+	/* protobuf-c takes numbers too large for a field; we do not. */
+	if (whole != NULL && number == 0)
+		BUG_ON(n != whole->n_received_messages);
 }
 
 int

@@ -354,7 +354,7 @@ ssl_cert_login_from = common_name
         self.eval('rabbit_auth_backend_internal:change_password(<<"%s">>, <<"%s">>, <<"test">>).' % (name, password))
 
     def close_connections(self, why):
-        self.eval('[rabbit_networking:close_connection(P, "%s") || P <- rabbit_networking:connections()], ok.' % why)
+        self.eval('[catch rabbit_networking:close_connection(P, "%s") || P <- rabbit_networking:connections()], ok.' % why)
 
     def memory_alarm(self, on):
         """Set, connections that publish are blocked."""
