@@ -132,7 +132,7 @@ alert_add(struct alerts *a, struct alert_rule *r, const char *subject)
 	x->rule = r;
 	x->subject = xstrdup(subject);
 	x->state = ALERT_INACTIVE;
-	x->value = NAN;
+	x->value = (double)NAN;
 	x->seen = true;
 	list_push_back(&r->alerts, &x->link);
 	a->nalerts++;
@@ -190,7 +190,7 @@ enter(struct alerts *a, struct alert *x, enum alert_state state,
 static void
 end(struct alerts *a, struct alert *x, const char *note)
 {
-	x->value = NAN;
+	x->value = (double)NAN;
 	x->known = false;
 	if (x->state == ALERT_FIRING)
 		enter(a, x, ALERT_RESOLVED, note);
@@ -226,7 +226,7 @@ static void
 note_unknown(struct alert *x)
 {
 	x->known = false;
-	x->value = NAN;
+	x->value = (double)NAN;
 	if (!x->told_unknown && x->state != ALERT_RESOLVED)
 		log_alert(x, LOG_LEVEL_INFO, x->state == ALERT_FIRING ?
 		    "stays firing while its figure is not known" :
@@ -326,7 +326,7 @@ configured(const struct alerts *a, const char *section, const char *name)
 static void
 look_at_queues(struct alerts *a, struct alert_rule *r, uint64_t dt)
 {
-	static const struct figure_value unknown = { .value = NAN };
+	static const struct figure_value unknown = { .value = (double)NAN };
 	struct observer *o = a->observer;
 	struct figure_value v;
 	struct list *l;

@@ -277,7 +277,7 @@ any_subject(struct alerts *a, const struct alert_rule *r, double *ret_value)
 		if (pool == NULL && !p->removed &&
 		    alert_rule_is_for(r, p->name))
 			pool = p;
-	*ret_value = NAN;
+	*ret_value = (double)NAN;
 	if ((r->when.figure.scope == FIGURE_QUEUE && queue == NULL) ||
 	    (r->when.figure.scope == FIGURE_POOL && pool == NULL))
 		return "(none)";

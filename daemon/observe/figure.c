@@ -249,7 +249,7 @@ is(double value)
 static struct figure_value
 unknown(void)
 {
-	return (struct figure_value){ false, NAN, 0 };
+	return (struct figure_value){ false, (double)NAN, 0 };
 }
 
 static struct figure_value
