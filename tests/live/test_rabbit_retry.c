@@ -72,15 +72,18 @@ test_retry_delay_is_rounded_up(void **state _unused_)
 		uint64_t ms;
 		const char *step;
 	} want[] = {
-		{ 150, "150ms" }, { 151, "200ms" }, { 200, "200ms" },
-		{ 201, "500ms" }, { 500, "500ms" }, { 501, "700ms" },
-		{ 700, "700ms" },
+		{ 15000, "15s" }, { 15001, "20s" }, { 20000, "20s" },
+		{ 20001, "30s" }, { 30000, "30s" }, { 30001, "45s" },
+		{ 45000, "45s" },
 	};
 	struct rig *r;
+	int64_t there = 0;
 
 	NEED_SERVER();
-	r = up_declaring(CLASSIC, "Backoff=150ms-700ms\n", 1);
+	r = up_declaring(CLASSIC, "Backoff=15s-45s\n", 1);
 	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
+		bool same = i != 0 &&
+		    strcmp(want[i].step, want[i - 1].step) == 0;
 		char name[64];
 		struct message *m;
 
@@ -89,11 +92,10 @@ test_retry_delay_is_rounded_up(void **state _unused_)
 		produce(0, 1);
 		m = take_one(r);
 		settle_and_wait(r, m, SETTLE_RETRY, want[i].ms * MSEC, 2, 0);
-		if (count(name) != 1)
+		there = same ? there + 1 : 1;
+		if (count(name) != there)
 			fail_msg("%" PRIu64 "ms is not in %s", want[i].ms,
 			    name);
-		m = take_one(r);
-		settle_and_wait(r, m, SETTLE_ACK, 0, 2, 0);
 	}
 	rig_free(r);
 }
