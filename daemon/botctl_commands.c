@@ -646,6 +646,9 @@ const struct command botctl_commands[] = {
 	    "when something fires" },
 	{ "alert test", 1, 1, 0, cmd_alert_test, "RULE",
 	    "a real notification through its sinks, marked as a test" },
+	{ "notify", 1, 1, OPT_SEVERITY | OPT_SINK, cmd_notify,
+	    "--severity info|warning|critical [--sink NAME] TEXT",
+	    "say something through the sinks, and see what they answer" },
 	{ "silence", 0, 2, OPT_REASON | OPT_LIST | OPT_END, cmd_silence,
 	    "PATTERN DURATION [--reason TEXT] | --list | --end ID|PATTERN",
 	    "tell nobody of alerts that match: a rule, queue:NAME, or "
