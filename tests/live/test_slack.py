@@ -249,24 +249,24 @@ def test_repeats_of_an_alert_become_one_message(r):
 
 def test_the_queue_is_bounded_and_drops_are_counted(r):
     r.expect_log("alert .* firing|slack: .*(http_503|QueueMax=|the sink ends)")
-    names = ["q%d" % i for i in range(6)]
-    world = WORLD.replace("For=1s", "For=0") + "".join(
-        "[Queue %s]\nType=spool\nPath={dir}/%s\nPool=work\nBacklogInterval=100ms\n" % (n, n) for n in names)
-    world = world.replace("[Queue jobs]\nType=spool\nPath={dir}/spool\n", "[Queue jobs]\nType=spool\nPath={dir}/spool\nPool=work\n")
+    more = "".join("[Alert a%d]\nWhen=queue.backlog > %d\nFor=0\nSeverity=critical\n" % (i, i) for i in range(5))
     with slack(r) as peer:
         down = peer.rule("*", status(503))
-        d = by_token(r, peer, "QueueMax=2\n", world=world)
-        d.botctl("pause", "--all")
-        for n in names:
-            for i in range(4):
-                d.botctl("enqueue", n, "--body", "x")
-            wait_for("firing", lambda: any(a["queue"] == n and a["state"] == "firing" for a in d.status()["alerts"]))
+        d = by_token(r, peer, "QueueMax=2\n" + more)
+        # Six rules fire, one behind the other.
+        d.botctl("pause", "jobs")
+        for i in range(6):
+            d.botctl("enqueue", "jobs", "--body", "x")
+        wait_for("all to fire", lambda: len([a for a in d.status()["alerts"] if a["state"] == "firing"]) == 6)
+        fired = re.findall(r"alert (\w+) \(critical\) firing", d.log())
         s = sink(d)
-        assert s["queued"] == 2 and s["dropped"] == 4, s
-        # The newest are kept.
+        # What was on its way then could not be dropped.
+        assert s["queued"] == 2 and s["dropped"] == 4 and s["coalesced"] == 0, s
         down.remove()
         wait_sink(d, queued=0)
-        assert ["queue q4:" in t or "queue q5:" in t for t in peer.texts("#alerts-critical")] == [True, True], peer.texts("#alerts-critical")
+        texts = peer.texts("#alerts-critical")
+        newest = json.dumps(peer.channel("#alerts-critical")[-1]["blocks"])
+        assert len(texts) == 2 and "*Rule*\\n%s (" % fired[-1] in newest, (fired, newest)
 
 
 def test_invariant_3_a_hanging_slack_delays_no_queue(r):
