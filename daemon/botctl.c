@@ -91,8 +91,8 @@ add_attribute(struct options *o, const char *text)
 }
 
 enum { LONG_ALL = 256, LONG_DRY_RUN, LONG_RATE, LONG_LIMIT, LONG_AFTER,
-	LONG_BODY, LONG_REASON, LONG_LIST, LONG_END, LONG_SEVERITY, LONG_SINK, LONG_JSON, LONG_HELP,
-	LONG_VERSION };
+	LONG_BODY, LONG_REASON, LONG_LIST, LONG_END, LONG_SEVERITY, LONG_SINK,
+	LONG_JSON, LONG_HELP, LONG_VERSION };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },

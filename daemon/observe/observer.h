@@ -33,7 +33,8 @@ void	observer_free(struct observer *);	/* accepts NULL */
 void	observer_set_instance(struct observer *, const char *name);
 /* Whose results are shown and judged; they must outlive the observer. */
 void	observer_set_checks(struct observer *, const struct checks *);
-/* Makes "sinks" of the status document, which a folder above knows; NULL: {}. */
+/* Makes "sinks" of the status document, which a folder above knows; NULL: it
+   is empty. */
 typedef json_t *observer_part_fn(void *owner);
 void	observer_set_sinks(struct observer *, observer_part_fn *, void *owner);
 /* After a reload or removal: forgets queues and pools that are gone. */

@@ -64,7 +64,7 @@ struct kuma {
 	char *name;
 	struct config *config;		/* a reference */
 	const struct config_section *section;
-	const char *watched;		/* HEALTH or a rule; the configuration's */
+	const char *watched;		/* HEALTH or a rule; the config's */
 	uint64_t interval_us, timeout_us;
 	struct http_client *http;	/* NULL: not made yet */
 	struct http_request request;

@@ -20,9 +20,9 @@ struct sinks {
 
 /* How it goes with one peer. */
 struct sink_record {
-	const char *name;		/* "slack", "kuma:health"; the owner's */
+	const char *name;		/* "kuma:health"; the owner's */
 	uint64_t sent, failed, dropped, retries;
-	uint64_t sent_us;		/* monotonic, of the last; 0: none yet */
+	uint64_t sent_us;		/* monotonic, of the last; 0: none */
 	struct error error;		/* the last one */
 	uint64_t error_at_us;		/* wall clock */
 	bool failing;			/* since then nothing worked */

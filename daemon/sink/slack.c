@@ -228,6 +228,7 @@ struct slack *
 slack_new(struct sinks *all, const struct config_section *s)
 {
 	struct slack *k = new0(struct slack);
+	struct error err;
 
 	k->sinks = all;
 	k->record.name = "slack";
@@ -238,6 +239,8 @@ slack_new(struct sinks *all, const struct config_section *s)
 	for (unsigned i = 0; i < SLACK_SEVERITIES; i++)
 		slack_lane_init(&k->lanes[i], k);
 	assign_lanes(k);
+	/* What is wrong with it is said with the first message. */
+	(void)slack_make_client(k, &err);
 	k->sink.name = "slack";
 	k->sink.notify = on_event;
 	k->sink.owner = k;
@@ -250,6 +253,7 @@ slack_reload(struct slack *k, const struct config_section *s)
 {
 	struct slack_settings old = k->settings;
 	LIST_HEAD(waiting);
+	struct error err;
 	struct list *l;
 
 	for (unsigned i = 0; i < SLACK_SEVERITIES; i++) {
@@ -264,6 +268,7 @@ slack_reload(struct slack *k, const struct config_section *s)
 	k->settings = (struct slack_settings){ .config = NULL };
 	slack_settings_read(&k->settings, k->sinks->config, s);
 	assign_lanes(k);
+	(void)slack_make_client(k, &err);
 	while ((l = list_pop_front(&waiting)) != NULL) {
 		struct slack_item *i = list_entry(l, struct slack_item, link);
 

@@ -117,6 +117,9 @@ void	slack_item_free(struct slack_item *);
 
 /* ---- slack_lane.c ---- */
 
+/* Unless it is there. Reads certificates, which takes 26 ms: at a start or a
+   reload, so that no alert has to. 0, or -EINVAL and *err. */
+int	slack_make_client(struct slack *, struct error *err);
 void	slack_lane_init(struct slack_lane *, struct slack *);
 /* Takes it over. */
 void	slack_lane_add(struct slack_lane *, struct slack_item *);

@@ -284,8 +284,8 @@ make_url(struct slack_lane *lane, struct slack_item *i, struct error *err)
 	return 0;
 }
 
-static int
-make_client(struct slack *k, struct error *err)
+int
+slack_make_client(struct slack *k, struct error *err)
 {
 	const struct slack_settings *s = &k->settings;
 	struct http_client_params p = { .tls.ca_file = s->ca_file,
@@ -307,7 +307,8 @@ send_first(struct slack_lane *lane)
 	uint64_t now = clock_monotonic_us(), limit = k->settings.timeout_us;
 
 	choose_step(k, i);
-	if (make_client(k, &a.error) < 0 || make_url(lane, i, &a.error) < 0) {
+	if (slack_make_client(k, &a.error) < 0 ||
+	    make_url(lane, i, &a.error) < 0) {
 		a.error.class = ERROR_AUTH;
 		forget_request(lane);
 		judged(lane, &a);

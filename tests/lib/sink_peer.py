@@ -239,7 +239,8 @@ class KumaPage(Peer):
         if "sid=" not in request.query:
             with self.lock:
                 self.out, self.logged_in = [], False
-            return Reply(200, "0" + json.dumps({"sid": "x", "upgrades": [], "pingInterval": 25000, "pingTimeout": 20000}))
+            return Reply(200, "0" + json.dumps({"sid": "x", "upgrades": [], "pingInterval": 25000,
+                                                "pingTimeout": 20000}))
         if request.method == "POST":
             for packet in request.raw.decode().split("\x1e"):
                 self.take(packet)

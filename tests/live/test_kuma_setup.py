@@ -34,8 +34,8 @@ BacklogInterval=100ms
 def run(r, url, *args, status="http://127.0.0.1:8080", password="Pass-s3cr3t-1", check=True):
     pw = r.write("password", password + "\n", 0o600)
     hook = r.write("hook", "https://slack.invalid/services/s3cr3thook\n", 0o600)
-    p = subprocess.run([sys.executable, SCRIPT, "--url", url, "--user", "admin", "--password-file", pw, "--status", status,
-                        "--instance", "client-sample", "--slack-webhook-file", hook, "--token-file", r.path("token"),
+    p = subprocess.run([sys.executable, SCRIPT, "--url", url, "--user", "admin", "--password-file", pw,
+                        "--status", status, "--instance", "client-sample", "--slack-webhook-file", hook, "--token-file", r.path("token"),
                         *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        universal_newlines=True, timeout=90)
     assert "s3cr3t" not in p.stdout + p.stderr, p

@@ -12,7 +12,7 @@ from test_slack import HOOK, TOKEN, WORLD, slack  # noqa: E402
 SCRIPT = os.path.join(rig.SOURCE, "scripts", "notify-failure")
 JOURNAL = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/asked"
-printf '2026-11-23T16:00:00+0000 h bot-operator[7]: queue orders: not "connected" \\\\ <gone> & ```away``` \\303\\251 \\377\\n'
+printf '2026-11-23T16:00:00+0000 h bot-operator[7]: queue a: not "connected" \\\\ <gone> & ```away``` \\303\\251 \\377\\n'
 printf '2026-11-23T16:00:01+0000 h bot-operator[7]: the last one\\n'
 """
 
@@ -65,7 +65,9 @@ def test_what_slack_refuses_is_a_failure(r):
         peer.rule("*", not_ok("invalid_auth"), 1)
         p = run(r, WORLD + TOKEN % peer.base)
         assert p.returncode == 1 and "invalid_auth" in p.stderr, p
-        peer.rule("*", lambda request, go: Reply(404, "no " + request.path + request.headers.get("Authorization", "")), 2)
+        def parrot(request, go):
+            return Reply(404, "no " + request.path + request.headers.get("Authorization", ""))
+        peer.rule("*", parrot, 2)
         for text in TOKEN % peer.base, HOOK:
             p = run(r, WORLD + text)
             assert p.returncode == 1 and "Slack answers 404" in p.stderr, p
@@ -92,7 +94,7 @@ def test_without_a_way_it_says_so(r):
 
 
 def test_a_long_journal_is_cut_to_what_slack_takes(r):
-    journal = "#!/bin/sh\ni=0\nwhile [ $i -lt 15 ]; do i=$((i+1)); printf '%s line %d\\n' \"" + "<&>" * 120 + "\" $i; done\n"
+    journal = "#!/bin/sh\nfor i in $(seq 15); do echo '" + "<&>" * 120 + "' line $i; done\n"
     with slack(r) as peer:
         p = run(r, WORLD + TOKEN % peer.base, journal=journal)
         assert p.returncode == 0, p

@@ -86,7 +86,7 @@ def test_an_alert_is_posted_changed_and_answered_in_its_thread(r):
         assert "https://wiki.invalid/deep?a=1&amp;b=2" in whole, whole
         assert "botctl --config %s/test.conf status" % r.dir in whole, whole
         assert "journalctl -t bot-operator -p warning -n 50 BOT_QUEUE=jobs" in whole, whole
-        fields = {f["text"].split("\n")[0]: f["text"].split("\n", 1)[1] for b in m["blocks"] for f in b.get("fields", [])}
+        fields = dict(f["text"].split("\n", 1) for b in m["blocks"] for f in b.get("fields", []))
         assert fields["*Queue*"] == "jobs" and fields["*Instance*"] == "test" and fields["*Host*"], fields
         assert fields["*Figure*"] == "queue.backlog is 5 (limit: &gt; 3)", fields
         assert fields["*For*"].split(",")[0].endswith("s") and fields["*Rule*"].startswith("deep ("), fields
@@ -117,7 +117,8 @@ def test_webhooks_of_severities(r):
         out = d.botctl("notify", "--severity", "info", "deploy <b>1.2</b> & done").stdout
         assert out == "slack: posted by the webhook\n", out
         m = peer.channel(peer.HOOK)[0]
-        assert m["text"].startswith("INFO test@") and m["text"].endswith(": deploy &lt;b&gt;1.2&lt;/b&gt; &amp; done"), m
+        assert m["text"].startswith("INFO test@"), m
+        assert m["text"].endswith(": deploy &lt;b&gt;1.2&lt;/b&gt; &amp; done"), m
         assert "thread_ts" not in m and "channel" not in m, m
 
 
@@ -270,7 +271,7 @@ def test_the_queue_is_bounded_and_drops_are_counted(r):
 
 
 def test_invariant_3_a_hanging_slack_delays_no_queue(r):
-    r.expect_log("alert .* firing|slack: 1 message not sent: the sink ends")
+    r.expect_log("alert .* firing|slack: . messages? not sent: the sink ends")
     with slack(r) as peer:
         peer.rule("*", hang)
         d = r.daemon(WORLD.replace("For=1s", "For=0") + (TOKEN % peer.base).replace("Timeout=2s", "Timeout=60s"))
