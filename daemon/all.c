@@ -10,6 +10,7 @@
 #include "queue/redis.h"
 #include "queue/spool.h"
 #include "queue/sqs.h"
+#include "sink/sink.h"
 #include "worker/http_pool.h"
 #include "worker/worker.h"
 
@@ -56,11 +57,12 @@ const struct config_kind *const bot_schema[] = {
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	&rabbitmq_queue_kind, &sqs_queue_kind, &pubsub_queue_kind,
 	&alert_kind, &check_config_kind,
+	&slack_kind, &kuma_kind,
 	NULL
 };
 
 /* Each sink's folder adds its name here. */
-const char *const bot_sinks[] = { NULL };
+const char *const bot_sinks[] = { "slack", NULL };
 
 struct config *
 bot_config_load(const char *path)
@@ -73,6 +75,8 @@ bot_config_load(const char *path)
 	}
 	if (config_problems(c) == 0)
 		alerts_check(c, &bot_types, bot_sinks);
+	if (config_problems(c) == 0)
+		sinks_check(c);
 	return c;
 }
 

@@ -91,8 +91,8 @@ add_attribute(struct options *o, const char *text)
 }
 
 enum { LONG_ALL = 256, LONG_DRY_RUN, LONG_RATE, LONG_LIMIT, LONG_AFTER,
-	LONG_BODY, LONG_REASON, LONG_LIST, LONG_END, LONG_JSON, LONG_HELP,
-	LONG_VERSION };
+	LONG_BODY, LONG_REASON, LONG_LIST, LONG_END, LONG_SEVERITY, LONG_SINK,
+	LONG_JSON, LONG_HELP, LONG_VERSION };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
@@ -109,6 +109,8 @@ static const struct option long_options[] = {
 	{ "reason", required_argument, NULL, LONG_REASON },
 	{ "list", no_argument, NULL, LONG_LIST },
 	{ "end", required_argument, NULL, LONG_END },
+	{ "severity", required_argument, NULL, LONG_SEVERITY },
+	{ "sink", required_argument, NULL, LONG_SINK },
 	{ "help", no_argument, NULL, LONG_HELP },
 	{ "version", no_argument, NULL, LONG_VERSION },
 	{ NULL, 0, NULL, 0 }
@@ -185,6 +187,14 @@ take_option(struct options *o, int opt)
 		o->given |= OPT_END;
 		o->end = optarg;
 		return -1;
+	case LONG_SEVERITY:
+		o->given |= OPT_SEVERITY;
+		o->severity = optarg;
+		return -1;
+	case LONG_SINK:
+		o->given |= OPT_SINK;
+		o->sink = optarg;
+		return -1;
 	case LONG_HELP:
 		usage(stdout);
 		return 0;
@@ -210,6 +220,7 @@ option_name(unsigned bit)
 		{ OPT_AFTER, "--after" }, { OPT_ATTRIBUTE, "--attribute" },
 		{ OPT_BODY, "--body" }, { OPT_REASON, "--reason" },
 		{ OPT_LIST, "--list" }, { OPT_END, "--end" },
+		{ OPT_SEVERITY, "--severity" }, { OPT_SINK, "--sink" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)

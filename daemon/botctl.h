@@ -34,6 +34,8 @@ void	complain(const char *fmt, ...) _printf_(1, 2);
 #define OPT_REASON	0x80u
 #define OPT_LIST	0x100u
 #define OPT_END		0x200u
+#define OPT_SEVERITY	0x400u
+#define OPT_SINK	0x800u
 
 struct options {
 	const char *config, *socket;
@@ -43,7 +45,7 @@ struct options {
 	unsigned given;			/* OPT_* */
 	double rate;
 	uint64_t limit;
-	const char *after, *body, *reason, *end;
+	const char *after, *body, *reason, *end, *severity, *sink;
 	json_t *attributes;
 	char **operands;		/* of the command */
 	int noperands;
@@ -90,6 +92,7 @@ int	cmd_dead_show(const struct command *, struct options *);
 int	cmd_dead_act(const struct command *, struct options *);
 int	cmd_alerts(const struct command *, struct options *);
 int	cmd_alert_test(const struct command *, struct options *);
+int	cmd_notify(const struct command *, struct options *);
 int	cmd_silence(const struct command *, struct options *);
 
 /* ---- botctl_client.c ---- */

@@ -148,6 +148,28 @@ cmd_alert_test(const struct command *cmd _unused_, struct options *o)
 	return r;
 }
 
+int
+cmd_notify(const struct command *cmd, struct options *o)
+{
+	json_t *request, *last;
+	int r;
+
+	if ((o->given & OPT_SEVERITY) == 0) {
+		complain("how bad is it? (--severity is missing)\n"
+		    "Usage: botctl notify %s", cmd->usage);
+		return BOTCTL_BAD_USE;
+	}
+	request = request_new("notify");
+	put_text(request, "severity", o->severity);
+	put_text(request, "text", o->operands[0]);
+	if (o->given & OPT_SINK)
+		put_text(request, "sink", o->sink);
+	o->slow = true;
+	r = ask(o, request, say_answer, NULL, &last);
+	json_decref(last);
+	return r;
+}
+
 /* ---- silence ---- */
 
 static int

@@ -566,12 +566,31 @@ cmd_check_config(const struct command *cmd _unused_, struct options *o)
 	return r;
 }
 
+/* What a file says, whether an operator runs with it or not. */
+static int
+show_file(const char *path)
+{
+	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+	struct config *c = bot_config_load(path);
+	size_t n = config_problems(c);
+
+	for (size_t i = 0; i < n; i++)
+		fprintf(stderr, "%s\n", config_problem_text(c, i));
+	if (n == 0)
+		config_show(c, &b, true);
+	config_unref(c);
+	return n != 0 ? BOTCTL_FAILED : print(&b);
+}
+
 static int
 cmd_show_config(const struct command *cmd _unused_, struct options *o)
 {
 	json_t *last;
-	int r = ask(o, request_new("show-config"), NULL, NULL, &last);
+	int r;
 
+	if (o->noperands == 1)
+		return show_file(o->operands[0]);
+	r = ask(o, request_new("show-config"), NULL, NULL, &last);
 	if (r == 0 && !o->json)
 		fputs(json_string_value(json_object_get(last, "text")), stdout);
 	json_decref(last);
@@ -646,14 +665,18 @@ const struct command botctl_commands[] = {
 	    "when something fires" },
 	{ "alert test", 1, 1, 0, cmd_alert_test, "RULE",
 	    "a real notification through its sinks, marked as a test" },
+	{ "notify", 1, 1, OPT_SEVERITY | OPT_SINK, cmd_notify,
+	    "--severity info|warning|critical [--sink NAME] TEXT",
+	    "say something through the sinks, and see what they answer" },
 	{ "silence", 0, 2, OPT_REASON | OPT_LIST | OPT_END, cmd_silence,
 	    "PATTERN DURATION [--reason TEXT] | --list | --end ID|PATTERN",
 	    "tell nobody of alerts that match: a rule, queue:NAME, or "
 	    "RULE/queue:NAME" },
 	{ "check-config", 0, 1, 0, cmd_check_config, "[FILE]",
 	    "is the configuration right?" },
-	{ "show-config", 0, 0, 0, cmd_show_config, "",
-	    "every value in force, and where it comes from" },
+	{ "show-config", 0, 1, 0, cmd_show_config, "[FILE]",
+	    "every value in force, and where it comes from; with FILE what "
+	    "that says, no operator needed" },
 	{ "reload", 0, 0, 0, cmd_reload, "",
 	    "read the configuration again" },
 	{ "debug", 1, 1, 0, cmd_debug, "timers|streams|workers|messages",

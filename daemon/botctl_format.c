@@ -435,6 +435,27 @@ add_firing(struct buffer *b, const json_t *s, const struct style *style)
 	}
 }
 
+/* Through which nobody can be told at the moment. */
+static void
+add_failing_sinks(struct buffer *b, const json_t *s)
+{
+	json_t *sinks = json_object_get(s, "sinks"), *sink;
+	const char *name;
+
+	json_object_foreach(sinks, name, sink) {
+		const json_t *e = json_object_get(sink, "last_error");
+
+		if (!json_is_true(json_object_get(sink, "failing")))
+			continue;
+		buffer_add_str(b, "  sink ");
+		add_clean_str(b, name);
+		buffer_printf(b, ": %.0f waiting, %.0f dropped: ",
+		    num(sink, "queued"), num(sink, "dropped"));
+		add_clean_str(b, str(e, "text"));
+		buffer_add_char(b, '\n');
+	}
+}
+
 void
 format_status(struct buffer *b, const json_t *s, const json_t *before,
     double seconds, const struct style *style)
@@ -442,6 +463,7 @@ format_status(struct buffer *b, const json_t *s, const json_t *before,
 	add_overall(b, s, style);
 	add_reasons(b, s, style);
 	add_firing(b, s, style);
+	add_failing_sinks(b, s);
 	buffer_add_char(b, '\n');
 	add_queues(b, s, before, seconds, style);
 	buffer_add_char(b, '\n');

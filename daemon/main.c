@@ -18,6 +18,7 @@
 #include "observe/alert.h"
 #include "observe/check.h"
 #include "observe/notify.h"
+#include "sink/sink.h"
 
 #define EXIT_USAGE	2
 #define EXIT_BAD_CONFIG	78	/* sysexits(3): EX_CONFIG */
@@ -31,6 +32,7 @@ struct operator {
 	struct checks *checks;
 	struct observer *observer;
 	struct alerts *alerts;
+	struct sinks *sinks;
 	struct notify *notify;
 	struct http_server *http;	/* NULL without Status= */
 	struct api *api;
@@ -110,6 +112,7 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 	config_unref(old);
 	observer_refresh(o->observer);
 	alerts_reload(o->alerts, fresh);
+	changed += sinks_reload(o->sinks, fresh);
 	log_notice(LOG_EVENT(EVENT_RELOADED),
 	    "reloaded %s: %u section%s changed", o->path, changed,
 	    changed == 1 ? "" : "s");
@@ -263,6 +266,9 @@ start(struct operator *o)
 	o->alerts = alerts_new(o->loop, o->observer, o->config, states);
 	o->checks = checks_new(o->loop, o->resolver, o->engine, o->config);
 	observer_set_checks(o->observer, o->checks);
+	o->sinks = sinks_new(&(struct sinks_params){ .loop = o->loop,
+	    .resolver = o->resolver, .observer = o->observer,
+	    .alerts = o->alerts }, o->config);
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
@@ -290,6 +296,7 @@ finish(struct operator *o)
 	http_server_free(o->http);
 	api_free(o->api);
 	notify_free(o->notify);
+	sinks_free(o->sinks);
 	alerts_free(o->alerts);
 	observer_free(o->observer);
 	checks_free(o->checks);

@@ -124,6 +124,15 @@
 /* Refreshed again */
 #define EVENT_CREDENTIALS_BACK \
 	"cebf724caecd4eb2ae29f474bc7443a0"
+/* A sink cannot be told, or tells us off */
+#define EVENT_SINK_FAILED \
+	"ce2cdec1dd2a4f3593222bfbbdcf6d82"
+/* It can be told again */
+#define EVENT_SINK_WORKS \
+	"3909321cd688413fabbb8b79632a9bf8"
+/* Something was not told */
+#define EVENT_SINK_DROPPED \
+	"4a5b0d77fc7249058fe176f396016de4"
 /* Somebody may not use botctl */
 #define EVENT_CONTROL_REFUSED \
 	"d94b7de60a274a27b5799fd92f555659"

@@ -24,6 +24,8 @@
  *	alerts		"alerts": as in the status document; "rules";
  *			"firing": something fires that no silence covers
  *	alert-test	name: a rule; {"item":{"sink","ok","text"}} lines
+ *	notify		severity, text, sink (default: all); lines as of
+ *			alert-test
  *	silence		pattern, duration ("2h"), reason: "id", "silences"
  *	silences	"silences"
  *	silence-end	silence: an id or a pattern; "ended": how many

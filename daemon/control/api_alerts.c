@@ -154,10 +154,66 @@ on_end(void *owner)
 	try_free(t);
 }
 
+static const struct alert_trial_ops try_ops = { on_answer, on_end };
+
+/* NULL, and the client has been told. */
+static struct try_op *
+try_begin(struct api_conn *c)
+{
+	struct try_op *t = new0(struct try_op);
+
+	t->op.abandoned = on_gone;
+	t->op.destroy = on_gone;
+	if (api_op_begin(&t->op, c) < 0) {
+		free(t);
+		api_fail(c, "too much is going on; try again");
+		return NULL;
+	}
+	return t;
+}
+
+static void
+notify(struct api_conn *c, json_t *request, struct alerts *a)
+{
+	const char *word = json_string_value(json_object_get(request,
+	    "severity"));
+	const char *sink = json_string_value(json_object_get(request, "sink"));
+	const char *text = json_string_value(json_object_get(request, "text"));
+	enum alert_severity severity = ALERT_INFO;
+	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
+	_cleanup_free_ char *what = NULL;
+	struct try_op *t;
+
+	if (text == NULL || word == NULL) {
+		api_fail(c, "\"%s\" is missing", text == NULL ? "text" :
+		    "severity");
+		return;
+	}
+	while (severity <= ALERT_CRITICAL &&
+	    strcmp(alert_severity_name(severity), word) != 0)
+		severity++;
+	if (severity > ALERT_CRITICAL) {
+		api_fail(c, "severity is info, warning or critical, not "
+		    "\"%.40s\"", word);
+		return;
+	}
+	t = try_begin(c);
+	if (t == NULL)
+		return;
+	t->trial = alerts_notify(a, severity, sink, text, &try_ops, t, &why);
+	if (t->trial == NULL) {
+		api_fail(c, "%s", buffer_cstr(&why));
+		try_free(t);
+		return;
+	}
+	what = xasprintf("a message of severity %s to %s", word,
+	    sink != NULL ? sink : "all sinks");
+	api_audit(c, NULL, what);
+}
+
 static void
 try_rule(struct api_conn *c, json_t *request, struct alerts *a)
 {
-	static const struct alert_trial_ops ops = { on_answer, on_end };
 	const char *name = json_string_value(json_object_get(request, "name"));
 	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
 	_cleanup_free_ char *what = NULL;
@@ -167,15 +223,10 @@ try_rule(struct api_conn *c, json_t *request, struct alerts *a)
 		api_fail(c, "which rule? (\"name\" is missing)");
 		return;
 	}
-	t = new0(struct try_op);
-	t->op.abandoned = on_gone;
-	t->op.destroy = on_gone;
-	if (api_op_begin(&t->op, c) < 0) {
-		free(t);
-		api_fail(c, "too much is going on; try again");
+	t = try_begin(c);
+	if (t == NULL)
 		return;
-	}
-	t->trial = alerts_try(a, name, &ops, t, &why);
+	t->trial = alerts_try(a, name, &try_ops, t, &why);
 	if (t->trial == NULL) {
 		api_fail(c, "%s", buffer_cstr(&why));
 		try_free(t);
@@ -198,6 +249,8 @@ api_alerts(struct api_conn *c, json_t *request)
 		api_fail(c, "this operator has no alerts");
 	else if (strcmp(command, "alerts") == 0)
 		list_alerts(c, a);
+	else if (strcmp(command, "notify") == 0)
+		notify(c, request, a);
 	else if (strcmp(command, "silence") == 0)
 		silence(c, request, a);
 	else if (strcmp(command, "silence-end") == 0)

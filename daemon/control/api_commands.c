@@ -219,6 +219,7 @@ static const struct command {
 	{ "debug", " what ", api_debug },
 	{ "alerts", " ", api_alerts },
 	{ "alert-test", " name ", api_alerts },
+	{ "notify", " severity sink text ", api_alerts },
 	{ "silence", " pattern duration reason ", api_alerts },
 	{ "silences", " ", api_alerts },
 	{ "silence-end", " silence ", api_alerts },

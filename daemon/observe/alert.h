@@ -71,6 +71,9 @@ enum alert_event_kind {
 	ALERT_EVENT_REPEAT,	/* still firing */
 	ALERT_EVENT_RESOLVED,
 	ALERT_EVENT_TEST,	/* a person asked for it; nothing is wrong */
+	ALERT_EVENT_NOTICE,	/* a person or a script says something: no rule.
+				   Only severity, summary, at_us, instance and
+				   ticket mean something; other texts are "" */
 };
 
 const char *alert_event_name(enum alert_event_kind);	/* "firing" */
@@ -177,6 +180,10 @@ json_t	*alerts_json(struct alerts *);
 json_t	*alerts_rules_json(struct alerts *);
 /* Something fires that no silence covers. */
 bool	alerts_any_firing(const struct alerts *);
+/* How many subjects of that rule do, and one of them in words (appended);
+   -ENOENT when there is no such rule. */
+int	alerts_rule_firing(struct alerts *, const char *rule,
+	    unsigned *ret_firing, struct buffer *detail);
 
 /*
  * A silence keeps events from the sinks of whatever its pattern (fnmatch(3))
@@ -211,6 +218,14 @@ struct alert_trial_ops {
 
 struct alert_trial *alerts_try(struct alerts *, const char *rule,
 	    const struct alert_trial_ops *, void *owner, struct buffer *why);
+/*
+ * Says text through the sink of that name, or through all (NULL), whatever
+ * the rules say; the rest as alerts_try().
+ */
+#define ALERT_NOTICE_MAX	3000	/* bytes */
+struct alert_trial *alerts_notify(struct alerts *, enum alert_severity,
+	    const char *sink, const char *text, const struct alert_trial_ops *,
+	    void *owner, struct buffer *why);
 /* No callback any more. */
 void	alert_trial_abandon(struct alert_trial *);
 

@@ -17,6 +17,7 @@ alert_event_name(enum alert_event_kind k)
 		[ALERT_EVENT_REPEAT] = "repeat",
 		[ALERT_EVENT_RESOLVED] = "resolved",
 		[ALERT_EVENT_TEST] = "test",
+		[ALERT_EVENT_NOTICE] = "notice",
 	};
 
 	return (size_t)k < ARRAY_SIZE(names) && names[k] != NULL ? names[k] :
@@ -320,6 +321,21 @@ collect_sinks(struct alerts *a, const struct alert_rule *r,
 	return n;
 }
 
+/* Its sinks are there already; the ticket. */
+static uint64_t
+trial_begin(struct alerts *a, struct alert_trial *t,
+    const struct alert_trial_ops *ops, void *owner)
+{
+	t->alerts = a;
+	t->ops = *ops;
+	t->owner = owner;
+	t->ticket = a->next_ticket++;
+	timer_init(&t->timer, "observe: alert test", on_trial_timeout, t);
+	timer_arm(a->loop, &t->timer, ALERT_TRY_TIMEOUT_US);
+	list_push_back(&a->trials, &t->link);
+	return t->ticket;
+}
+
 struct alert_trial *
 alerts_try(struct alerts *a, const char *name,
     const struct alert_trial_ops *ops, void *owner, struct buffer *why)
@@ -344,16 +360,83 @@ alerts_try(struct alerts *a, const char *name,
 		free(t);
 		return NULL;
 	}
-	t->alerts = a;
-	t->ops = *ops;
-	t->owner = owner;
-	t->ticket = e.ticket = a->next_ticket++;
-	timer_init(&t->timer, "observe: alert test", on_trial_timeout, t);
-	timer_arm(a->loop, &t->timer, ALERT_TRY_TIMEOUT_US);
-	list_push_back(&a->trials, &t->link);
+	e.ticket = trial_begin(a, t, ops, owner);
 	subject = any_subject(a, r, &value);
 	make_event(a, r, subject, value, &texts, &e);
 	give(a, r, &e);
 	texts_done(&texts);
+	return t;
+}
+
+/* ---- what people and scripts say ---- */
+
+static bool
+check_notice(struct alerts *a, const char *sink, const char *text,
+    struct buffer *why)
+{
+	const char *names[ALERT_SINKS_MAX], *near;
+	struct list *l;
+	size_t n = 0;
+
+	if (*text == '\0' || strlen(text) > ALERT_NOTICE_MAX) {
+		buffer_printf(why, "a message has 1 to %d bytes",
+		    ALERT_NOTICE_MAX);
+		return false;
+	}
+	if (a->nsinks == 0) {
+		buffer_add_str(why, "no sink is configured: nobody would be "
+		    "told");
+		return false;
+	}
+	list_foreach(l, &a->sinks)
+		names[n++] = list_entry(l, struct alert_sink, link)->name;
+	for (size_t i = 0; i < n; i++)
+		if (sink == NULL || strcmp(names[i], sink) == 0)
+			return true;
+	near = config_suggest(sink, names, n);
+	buffer_printf(why, "there is no sink \"%.80s\"", sink);
+	if (near != NULL)
+		buffer_printf(why, "; did you mean \"%s\"?", near);
+	buffer_add_str(why, "; configured:");
+	for (size_t i = 0; i < n; i++)
+		buffer_printf(why, " %s", names[i]);
+	return false;
+}
+
+struct alert_trial *
+alerts_notify(struct alerts *a, enum alert_severity severity,
+    const char *sink, const char *text, const struct alert_trial_ops *ops,
+    void *owner, struct buffer *why)
+{
+	struct alert_event e = { .kind = ALERT_EVENT_NOTICE,
+		.severity = severity, .rule = "", .when = "",
+		.scope = FIGURE_OPERATOR, .subject = "", .subject_title = "",
+		.figure = "", .op = "", .value = NAN, .threshold = NAN,
+		.value_text = "", .threshold_text = "", .summary = text,
+		.instance = observer_instance(a->observer) };
+	struct alert_trial *t;
+	struct list *l, *tmp;
+
+	if (!check_notice(a, sink, text, why))
+		return NULL;
+	t = new0(struct alert_trial);
+	list_foreach(l, &a->sinks) {
+		struct alert_sink *s = list_entry(l, struct alert_sink, link);
+
+		if (sink == NULL || strcmp(s->name, sink) == 0)
+			t->waiting[t->nwaiting++] = s;
+	}
+	e.ticket = trial_begin(a, t, ops, owner);
+	e.at_us = e.since_us = clock_realtime_us();
+	a->notifying = true;
+	list_foreach_safe(l, tmp, &a->sinks) {
+		struct alert_sink *s = list_entry(l, struct alert_sink, link);
+
+		if (sink != NULL && strcmp(s->name, sink) != 0)
+			continue;
+		s->events++;
+		s->notify(s, &e);
+	}
+	a->notifying = false;
 	return t;
 }

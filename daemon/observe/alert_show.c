@@ -161,6 +161,38 @@ alerts_any_firing(const struct alerts *a)
 	return false;
 }
 
+int
+alerts_rule_firing(struct alerts *a, const char *name, unsigned *ret_firing,
+    struct buffer *detail)
+{
+	struct alert_rule *r = alert_rule_find(a, name);
+	const struct alert *first = NULL;
+	char text[FIGURE_TEXT_BYTES];
+	struct list *l;
+
+	*ret_firing = 0;
+	if (r == NULL)
+		return -ENOENT;
+	list_foreach(l, &r->alerts) {
+		const struct alert *x = list_entry(l, struct alert, link);
+
+		if (x->state != ALERT_FIRING ||
+		    alert_silence_of(a, r, x->subject) != NULL)
+			continue;
+		if (first == NULL)
+			first = x;
+		++*ret_firing;
+	}
+	if (first == NULL)
+		return 0;
+	alert_title(detail, r, first->subject);
+	buffer_printf(detail, ": %s, is %s", r->when.text,
+	    figure_text(&r->when.figure, first->value, text));
+	if (*ret_firing > 1)
+		buffer_printf(detail, "; and %u more", *ret_firing - 1);
+	return 0;
+}
+
 static json_t *
 words_json(char *const *words)
 {

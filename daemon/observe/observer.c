@@ -313,6 +313,19 @@ observer_set_checks(struct observer *o, const struct checks *checks)
 	o->checks = checks;
 }
 
+void
+observer_set_sinks(struct observer *o, observer_part_fn *fn, void *owner)
+{
+	o->sinks = fn;
+	o->sinks_owner = owner;
+}
+
+uint64_t
+observer_latency_us(const struct observer *o)
+{
+	return o->late_us;
+}
+
 const char *
 observer_instance(const struct observer *o)
 {

@@ -33,6 +33,10 @@ void	observer_free(struct observer *);	/* accepts NULL */
 void	observer_set_instance(struct observer *, const char *name);
 /* Whose results are shown and judged; they must outlive the observer. */
 void	observer_set_checks(struct observer *, const struct checks *);
+/* Makes "sinks" of the status document, which a folder above knows; NULL: it
+   is empty. */
+typedef json_t *observer_part_fn(void *owner);
+void	observer_set_sinks(struct observer *, observer_part_fn *, void *owner);
 /* After a reload or removal: forgets queues and pools that are gone. */
 void	observer_refresh(struct observer *);
 
@@ -41,6 +45,8 @@ enum health observer_health(struct observer *);
 const char *health_name(enum health);		/* "ok", "degraded", ... */
 /* Work can be done: at least one queue is connected and its pool is up. */
 bool	observer_ready(struct observer *);
+/* How late the loop was with the last sample, one each second. */
+uint64_t observer_latency_us(const struct observer *);
 /* One line for STATUS= and botctl: "ok: 3 queues, 81/s, backlog 12". */
 void	observer_line(struct observer *, struct buffer *);
 

@@ -83,6 +83,8 @@ struct observer {
 	uint64_t overall_since_us;
 	struct history *history;
 	struct alerts *alerts;		/* NULL: none; it registers itself */
+	observer_part_fn *sinks;	/* NULL: there are none */
+	void *sinks_owner;
 };
 
 /* What a queue did in the last minute. */

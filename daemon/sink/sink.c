@@ -1,0 +1,295 @@
+#include "sink/sink_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+
+/* ---- how it goes ---- */
+
+void
+sink_failed(struct sink_record *r, const struct error *err, uint64_t next_us)
+{
+	bool news = !r->failing || strcmp(r->error.code, err->code) != 0;
+	char span[CLOCK_SPAN_BYTES];
+
+	r->error = *err;
+	r->error_at_us = clock_realtime_us();
+	r->failing = true;
+	if (!news)
+		return;
+	log_warning(&((struct log_fields){ .event = EVENT_SINK_FAILED,
+	    .error_type = err->code }), "%s: %s (%s); trying again in %s, and "
+	    "until it works", r->name, err->text, err->code,
+	    clock_span(span, next_us));
+}
+
+void
+sink_refused(struct sink_record *r, const struct error *err)
+{
+	r->error = *err;
+	r->error_at_us = clock_realtime_us();
+	r->failed++;
+	log_warning(&((struct log_fields){ .event = EVENT_SINK_DROPPED,
+	    .error_type = err->code }), "%s: a message was not sent: %s (%s)",
+	    r->name, err->text, err->code);
+}
+
+void
+sink_worked(struct sink_record *r)
+{
+	if (r->failing)
+		log_notice(LOG_EVENT(EVENT_SINK_WORKS), "%s: works again",
+		    r->name);
+	r->failing = false;
+	r->sent_us = clock_monotonic_us();
+}
+
+void
+sink_dropped(struct sink_record *r, unsigned n, const char *why)
+{
+	/* The first, and then ever more seldom: it may rain. */
+	bool news = r->dropped == 0 || (r->dropped + n) / 100 !=
+	    r->dropped / 100;
+
+	r->dropped += n;
+	if (news)
+		log_warning(LOG_EVENT(EVENT_SINK_DROPPED), "%s: %u message%s "
+		    "not sent: %s (%" PRIu64 " so far)", r->name, n,
+		    n == 1 ? "" : "s", why, r->dropped);
+}
+
+static json_t *
+count(uint64_t n)
+{
+	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+json_t *
+sink_text_json(const char *s)
+{
+	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+	json_t *j = json_string(s);
+
+	if (j != NULL)
+		return j;
+	json_add_string(&b, slice_of(s));
+	j = json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY, NULL);
+	return j != NULL ? j : json_string("?");
+}
+
+json_t *
+sink_record_json(const struct sink_record *r)
+{
+	uint64_t now = clock_monotonic_us();
+	char iso[CLOCK_ISO_BYTES];
+	json_t *j = json_object(), *e = json_null();
+
+	if (error_is_set(&r->error)) {
+		e = json_object();
+		json_object_set_new(e, "class",
+		    json_string(error_class_name(r->error.class)));
+		json_object_set_new(e, "code", sink_text_json(r->error.code));
+		json_object_set_new(e, "text", sink_text_json(r->error.text));
+		json_object_set_new(e, "at", json_string(clock_iso(iso,
+		    r->error_at_us, false)));
+	}
+	json_object_set_new(j, "sent", count(r->sent));
+	json_object_set_new(j, "failed", count(r->failed));
+	json_object_set_new(j, "dropped", count(r->dropped));
+	json_object_set_new(j, "retries", count(r->retries));
+	json_object_set_new(j, "failing", json_boolean(r->failing));
+	json_object_set_new(j, "last_sent_seconds", r->sent_us == 0 ?
+	    json_null() : count((now - MIN(now, r->sent_us)) / USEC_PER_SEC));
+	json_object_set_new(j, "last_error", e);
+	return j;
+}
+
+/* ---- what peers say ---- */
+
+static void
+hide(char *text, struct slice what)
+{
+	char *at = text;
+
+	if (what.n < 8)		/* that would star out words */
+		return;
+	while ((at = memmem(at, strlen(at), what.p, what.n)) != NULL) {
+		memset(at, '*', what.n);
+		at += what.n;
+	}
+}
+
+void
+sink_hide(char *text, const struct secret *s)
+{
+	struct slice all, last;
+
+	if (s == NULL)
+		return;
+	all = last = secret_bytes(s);
+	for (size_t i = all.n; i > 0; i--)
+		if (all.p[i - 1] == '/') {
+			last = (struct slice){ all.p + i, all.n - i };
+			break;
+		}
+	hide(text, all);
+	hide(text, last);
+}
+
+void
+sink_status_error(struct error *err, const char *who,
+    const struct http_response *r, const struct secret *secret)
+{
+	enum error_class class = r->status == 429 ? ERROR_THROTTLED :
+	    http_may_retry(r, NULL) || r->status >= 500 ? ERROR_TRANSIENT :
+	    ERROR_REJECTED;
+	char code[24], quoted[81];
+
+	error_quote(r->body, quoted, sizeof(quoted));
+	sink_hide(quoted, secret);
+	snprintf(code, sizeof(code), "http_%u", r->status);
+	error_set(err, class, code, "%s answers %u%s%s", who, r->status,
+	    *quoted != '\0' ? ": " : "", quoted);
+}
+
+/* ---- URLs ---- */
+
+int
+sink_check_url(struct config *c, const struct config_section *s,
+    const char *key)
+{
+	const char *text = config_string(s, key);
+	struct http_url url;
+	struct error err;
+
+	if (text == NULL || *text == '\0')
+		return 0;
+	if (http_url_parse(&url, text, &err) < 0) {
+		config_problem(c, s, key, "%s=: %s", key, err.text);
+		return -EINVAL;
+	}
+	if (memchr(url.target.p, '?', url.target.n) != NULL) {
+		config_problem(c, s, key, "%s= has no query: leave out \"?\" "
+		    "and what follows", key);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+char *
+sink_trim_url(const char *url)
+{
+	size_t n = strlen(url);
+
+	while (n != 0 && url[n - 1] == '/')
+		n--;
+	return xstrndup(url, n);
+}
+
+/* ---- all of them ---- */
+
+/* Of the sinks that Notify= may name, Slack is the only one so far. */
+static void
+check_notify(struct config *c)
+{
+	const struct config_section *s = NULL;
+
+	if (config_next(c, "Slack", NULL) != NULL)
+		return;
+	while ((s = config_next(c, "Alert", s)) != NULL) {
+		char *const *word = config_words(s, "Notify");
+
+		for (; *word != NULL; word++)
+			if (strcmp(*word, "slack") == 0)
+				config_problem(c, s, "Notify", "Notify=slack, "
+				    "but there is no [Slack]");
+	}
+}
+
+void
+sinks_check(struct config *c)
+{
+	check_notify(c);
+	slack_check(c);
+	kumas_check(c);
+}
+
+static json_t *
+sinks_json(void *owner)
+{
+	const struct sinks *all = owner;
+	json_t *j = json_object();
+
+	if (all->slack != NULL)
+		json_object_set_new(j, "slack", slack_json(all->slack));
+	kumas_add_json(all, j);
+	return j;
+}
+
+struct sinks *
+sinks_new(const struct sinks_params *p, struct config *c)
+{
+	const struct config_section *s = config_next(c, "Slack", NULL);
+	struct sinks *all = new0(struct sinks);
+
+	all->p = *p;
+	all->config = config_ref(c);
+	list_init(&all->kumas);
+	if (s != NULL)
+		all->slack = slack_new(all, s);
+	(void)kumas_sync(all);
+	observer_set_sinks(p->observer, sinks_json, all);
+	return all;
+}
+
+static unsigned
+reload_slack(struct sinks *all, struct config *old, struct config *c)
+{
+	const struct config_section *was = config_next(old, "Slack", NULL);
+	const struct config_section *s = config_next(c, "Slack", NULL);
+
+	if (was == NULL && s == NULL)
+		return 0;
+	if (was != NULL && s != NULL && config_compare(was, s) == CONFIG_SAME)
+		return 0;
+	log_notice(LOG_EVENT(EVENT_SECTION_CHANGED), "[Slack] %s",
+	    was == NULL ? "added" : s == NULL ? "removed" : "changed");
+	if (s == NULL) {
+		slack_free(all->slack);
+		all->slack = NULL;
+	} else if (all->slack == NULL) {
+		all->slack = slack_new(all, s);
+	} else {
+		slack_reload(all->slack, s);
+	}
+	return 1;
+}
+
+unsigned
+sinks_reload(struct sinks *all, struct config *c)
+{
+	struct config *old = all->config;
+	unsigned changed;
+
+	all->config = config_ref(c);
+	changed = reload_slack(all, old, c);
+	changed += kumas_sync(all);
+	config_unref(old);
+	return changed;
+}
+
+void
+sinks_free(struct sinks *all)
+{
+	if (all == NULL)
+		return;
+	observer_set_sinks(all->p.observer, NULL, NULL);
+	slack_free(all->slack);
+	kumas_free(all);
+	config_unref(all->config);
+	free(all);
+}

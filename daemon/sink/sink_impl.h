@@ -1,0 +1,74 @@
+/*
+ * sink_impl.h - what all sinks have in common.
+ */
+#ifndef BOT_SINK_SINK_IMPL_H
+#define BOT_SINK_SINK_IMPL_H
+
+#include "base/error.h"
+#include "base/secret.h"
+#include "client/http.h"
+#include "sink/sink.h"
+
+struct slack;
+
+struct sinks {
+	struct sinks_params p;
+	struct config *config;
+	struct slack *slack;		/* NULL: no [Slack] */
+	struct list kumas;
+};
+
+/* How it goes with one peer. */
+struct sink_record {
+	const char *name;		/* "kuma:health"; the owner's */
+	uint64_t sent, failed, dropped, retries;
+	uint64_t sent_us;		/* monotonic, of the last; 0: none */
+	struct error error;		/* the last one */
+	uint64_t error_at_us;		/* wall clock */
+	bool failing;			/* since then nothing worked */
+};
+
+/* Nothing works; logged when it is news.  It is tried again in next_us. */
+void	sink_failed(struct sink_record *, const struct error *,
+	    uint64_t next_us);
+/* One message will never be sent. */
+void	sink_refused(struct sink_record *, const struct error *);
+void	sink_worked(struct sink_record *);
+void	sink_dropped(struct sink_record *, unsigned n, const char *why);
+/* {"sent","failed","dropped","retries","failing","last_sent_seconds",
+   "last_error"} */
+json_t	*sink_record_json(const struct sink_record *);
+/* Text of any origin as a JSON string. */
+json_t	*sink_text_json(const char *);
+
+/* Stars out whatever part of the text is the secret, or of it what follows
+   its last slash: peers may repeat what they were sent. */
+void	sink_hide(char *text, const struct secret *);
+/* An answer that is not understood otherwise, by its status; the body's start
+   is quoted. */
+void	sink_status_error(struct error *, const char *who,
+	    const struct http_response *, const struct secret *hide);
+/* The part of an http(s) URL before the path: 0, or -EINVAL and a problem. */
+int	sink_check_url(struct config *, const struct config_section *,
+	    const char *key);
+/* "https://x/api//" without the slashes at its end. The caller frees. */
+char	*sink_trim_url(const char *);
+
+/* ---- slack.c ---- */
+
+void	slack_check(struct config *);
+struct slack *slack_new(struct sinks *, const struct config_section *);
+void	slack_reload(struct slack *, const struct config_section *);
+void	slack_free(struct slack *);		/* accepts NULL */
+json_t	*slack_json(const struct slack *);
+
+/* ---- kuma.c ---- */
+
+void	kumas_check(struct config *);
+/* Makes, changes and frees so that they are as in the configuration; returns
+   how many changed. */
+unsigned kumas_sync(struct sinks *);
+void	kumas_free(struct sinks *);
+void	kumas_add_json(const struct sinks *, json_t *object);
+
+#endif
