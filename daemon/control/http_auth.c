@@ -150,9 +150,10 @@ http_auth_guard(void *owner, const struct http_request *req,
 	    "Basic realm=\"bot-operator\", charset=\"UTF-8\"");
 	http_response_header(r, "WWW-Authenticate",
 	    "Bearer realm=\"bot-operator\"");
-	buffer_add_str(&r->body, reason == NULL ? "The token of StatusTokenFile= "
-	    "is needed: send \"Authorization: Bearer TOKEN\", or log in with "
-	    "any user name and the token as password.\n" :
+	buffer_add_str(&r->body, reason == NULL ?
+	    "The token of StatusTokenFile= is needed: send \"Authorization: "
+	    "Bearer TOKEN\", or log in with any user name and the token as "
+	    "password.\n" :
 	    "This is not the token of StatusTokenFile=.\n");
 	return false;
 }

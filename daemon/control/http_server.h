@@ -70,7 +70,8 @@ void	http_server_free(struct http_server *);
 void	http_server_route(struct http_server *, const char *path,
 	    const char *what, http_route_fn *, void *owner);
 /* fn NULL: no guard. */
-void	http_server_set_guard(struct http_server *, http_guard_fn *, void *owner);
+void	http_server_set_guard(struct http_server *, http_guard_fn *,
+	    void *owner);
 int	http_server_listen(struct http_server *, const struct address *,
 	    struct error *);
 /* Takes over a listening fd (socket activation). */

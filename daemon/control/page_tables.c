@@ -124,7 +124,8 @@ static const struct page_column queue_columns[] = {
 	{ "errors (%)", "error_rate_percent" }, { "done", "done" },
 	{ "retried", "retried" }, { "dead", "dead" },
 	{ "dead letters", "dead_backlog" },
-	{ "p50 (ms)", "processing_ms.p50" }, { "p95 (ms)", "processing_ms.p95" },
+	{ "p50 (ms)", "processing_ms.p50" },
+	{ "p95 (ms)", "processing_ms.p95" },
 	{ "p99 (ms)", "processing_ms.p99" },
 };
 

@@ -2,8 +2,9 @@
  * lines.h - the last warnings and errors: of each queue and pool, and of all.
  *
  * Taken from the log as it is written (log_watch in base/log.h): an alert can
- * show why, and the page what happened.  Bounded; a line that is too long is cut.  What workers print
- * themselves is not kept: it may hold a message's body.
+ * show why, and the page what happened.  Bounded; a line that is too long is
+ * cut.  What workers print themselves is not kept: it may hold a message's
+ * body.
  */
 #ifndef BOT_OBSERVE_LINES_H
 #define BOT_OBSERVE_LINES_H
