@@ -24,6 +24,13 @@ static const struct config_key operator_keys[] = {
 	{ "StatusHosts", CONFIG_WORDS, NULL, NULL, 0, 0, 0,
 	    "Host names under which the status address may be asked for, "
 	    "besides IP addresses and localhost." },
+	{ "StatusTokenFile", CONFIG_PATH, NULL, NULL, 0, 0,
+	    CONFIG_SECRET_FILE | CONFIG_RELOAD,
+	    "A file with a token that whoever asks the status address must "
+	    "send: as \"Authorization: Bearer TOKEN\", or as the password (any "
+	    "user) that a browser asks for. Only /healthz is open then. A "
+	    "reload reads it anew. Without TLS it travels in the clear: see "
+	    "that the address is a private one." },
 	{ "Control", CONFIG_PATH, NULL, NULL, 0, 0, 0,
 	    "The control socket that botctl uses. Default: NAME.sock in "
 	    "$RUNTIME_DIRECTORY or /run/bot-operator; for another user than "

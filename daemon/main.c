@@ -35,6 +35,7 @@ struct operator {
 	struct sinks *sinks;
 	struct notify *notify;
 	struct http_server *http;	/* NULL without Status= */
+	struct routes *routes;		/* the same */
 	struct api *api;
 	struct signal_watch signals;
 	struct timer ready_timer;
@@ -66,6 +67,21 @@ apply_log_level(const struct config *c)
 	if (s != NULL)
 		(void)log_level_parse(config_string(s, "LogLevel"), &level);
 	log_set_level(level);
+}
+
+/* A file that cannot be read leaves the old token in force: better than to let
+   everybody in, or nobody. */
+static void
+apply_token(struct operator *o, const struct config *c)
+{
+	const struct config_section *s = operator_section(c);
+	struct error err = ERROR_INIT;
+
+	if (o->routes != NULL && routes_set_token_file(o->routes, s != NULL ?
+	    config_string(s, "StatusTokenFile") : NULL, &err) < 0)
+		log_error(LOG_EVENT(EVENT_RELOAD_PARTIAL),
+		    "StatusTokenFile=: %s; the token stays as it was until "
+		    "the next reload", err.text);
 }
 
 /* ---- reload and drain ---- */
@@ -105,6 +121,7 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 		    "some changes in [Operator] need a restart "
 		    "to take effect");
 	apply_log_level(fresh);
+	apply_token(o, fresh);
 	/* First, since a queue may require one that is new. */
 	changed = checks_reload(o->checks, fresh);
 	changed += engine_reload(o->engine, fresh);
@@ -234,8 +251,11 @@ serve_status(struct operator *o, struct error *err)
 		return r;
 	o->http = http_server_new(o->loop, &(struct http_server_params){
 	    .names = config_words(s, "StatusHosts") });
-	routes_add(o->http, o->observer);
-	r = http_server_listen(o->http, &address, err);
+	o->routes = routes_new(o->http, o->loop, o->observer);
+	r = routes_set_token_file(o->routes, config_string(s,
+	    "StatusTokenFile"), err);
+	if (r == 0)
+		r = http_server_listen(o->http, &address, err);
 	if (r == 0)
 		log_notice(LOG_EVENT(EVENT_START), "status at http://%s/",
 		    address_text(http_server_address(o->http), shown));
@@ -294,6 +314,7 @@ finish(struct operator *o)
 	if (o->loop != NULL)
 		timer_cancel(o->loop, &o->ready_timer);
 	http_server_free(o->http);
+	routes_free(o->routes);
 	api_free(o->api);
 	notify_free(o->notify);
 	sinks_free(o->sinks);

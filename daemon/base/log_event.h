@@ -139,6 +139,9 @@
 /* Somebody used botctl */
 #define EVENT_CONTROL_COMMAND \
 	"395f654337f44f20a1b56fc3e51b9e2d"
+/* Somebody had the wrong token for the status server */
+#define EVENT_AUTH_FAILED \
+	"44a5ed31831c40e28a8ede5d430a884d"
 /* A turn took too long */
 #define EVENT_LOOP_SLOW \
 	"dcaf5207513b4072aff304b0ff44ecd7"

@@ -13,6 +13,9 @@
 #define HIGH_WATER	(64 * KIB)	/* unsent: answers wait */
 #define UNREAD_MAX	(64 * KIB)
 #define READ_BUDGET	(16 * KIB)
+/* What the kernel keeps for a peer that does not read; by itself it lets that
+   grow to megabytes. */
+#define SEND_BUFFER	(64 * 1024)
 /* Connections over the limit that are being told so; more are just closed. */
 #define REFUSED_MAX	16
 
@@ -27,6 +30,8 @@ struct http_server {
 	struct loop *loop;
 	struct http_server_params params;
 	char **names;
+	http_guard_fn *guard;		/* NULL: all may ask for all */
+	void *guard_owner;
 	struct list routes;
 	struct listener listener;
 	struct list conns;
@@ -34,15 +39,10 @@ struct http_server {
 	struct http_server_stats stats;
 };
 
-/* Counted addresses; family 0 is not counted. */
-struct origin {
-	unsigned family;
-	unsigned char bytes[16];
-};
-
 enum conn_state {
 	CONN_IDLE = 1,		/* between requests */
 	CONN_HEAD,		/* a head has begun, or the first is awaited */
+	CONN_FEED,		/* an answer that goes on; input is ignored */
 	CONN_LINGER,		/* answered for the last time; eats the rest */
 	CONN_CLOSING,		/* the stream sends what is left and ends */
 };
@@ -56,7 +56,7 @@ struct conn {
 	struct timer timer;
 	uint64_t sent, progress_us;	/* bytes taken by the peer, and when */
 	struct task resume;	/* the next requests, in the next turn */
-	struct origin origin;
+	struct http_subscriber subscriber;	/* its origin: of any request */
 	bool refused;
 };
 
@@ -83,6 +83,8 @@ conn_enter(struct conn *c, enum conn_state state)
 		wait = p->head_timeout_us;
 	else if (state == CONN_LINGER)
 		wait = p->linger_us;
+	else if (state == CONN_FEED)
+		wait = p->write_timeout_us / 4;
 	if (stream_pending(&c->stream) != 0)
 		wait = MIN(wait, p->write_timeout_us / 4);
 	timer_arm(c->server->loop, &c->timer, wait);
@@ -93,6 +95,7 @@ conn_free(struct conn *c)
 {
 	struct http_server *s = c->server;
 
+	http_feed_leave(&c->subscriber);
 	list_remove(&c->link);
 	if (c->refused)
 		s->nrefused--;
@@ -132,6 +135,14 @@ response_init(struct http_response *r)
 		.content_type = "text/plain; charset=utf-8" };
 }
 
+static void
+add_length(struct buffer *out, const struct http_response *r)
+{
+	if (r->feed == NULL)
+		buffer_printf(out, "Content-Length: %zu\r\n",
+		    buffer_len(&r->body));
+}
+
 /* head NULL: it was not understood. keep: the connection goes on. */
 static void
 conn_send(struct conn *c, const struct http1_head *head,
@@ -146,11 +157,12 @@ conn_send(struct conn *c, const struct http1_head *head,
 		c->progress_us = clock_monotonic_us();
 	}
 	buffer_printf(out, "HTTP/1.1 %u %s\r\nDate: %s\r\n"
-	    "Content-Type: %s\r\nContent-Length: %zu\r\n"
-	    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n",
+	    "Content-Type: %s\r\n"
+	    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+	    "Cross-Origin-Resource-Policy: same-origin\r\n",
 	    r->status, http1_reason(r->status),
-	    http_date(date, clock_realtime_us()), r->content_type,
-	    buffer_len(&r->body));
+	    http_date(date, clock_realtime_us()), r->content_type);
+	add_length(out, r);
 	if (!keep)
 		buffer_add_str(out, "Connection: close\r\n");
 	else if (head != NULL && head->minor == 0)
@@ -228,10 +240,10 @@ find_route(struct http_server *s, struct slice path)
 
 static void
 answer_path(struct http_server *s, const struct http1_head *head,
-    struct slice origin, struct http_response *r)
+    const struct address *peer, struct slice origin, struct http_response *r)
 {
 	_cleanup_buffer_ struct buffer path = BUFFER_INIT;
-	struct http_request req = { .head = head };
+	struct http_request req = { .head = head, .peer = peer };
 	struct slice escaped;
 	struct route *route;
 
@@ -243,6 +255,8 @@ answer_path(struct http_server *s, const struct http1_head *head,
 		return;
 	}
 	req.path = buffer_slice(&path);
+	if (s->guard != NULL && !s->guard(s->guard_owner, &req, r))
+		return;
 	route = find_route(s, req.path);
 	if (route != NULL) {
 		route->fn(route->owner, &req, r);
@@ -295,6 +309,29 @@ check_request(struct http_server *s, const struct http1_head *head,
 	}
 }
 
+/* The last answer of a connection, which goes on for as long as the peer
+   listens. */
+static void
+conn_subscribe(struct conn *c, const struct http1_head *head,
+    struct http_response *r)
+{
+	struct http_feed *feed = r->feed;
+
+	if (!slice_is(head->method, "HEAD") &&
+	    !http_feed_join(feed, &c->subscriber)) {
+		buffer_done(&r->body);
+		buffer_done(&r->headers);
+		response_init(r);
+		r->status = 503;
+		http_response_header(r, "Retry-After", "10");
+		buffer_printf(&r->body, "Too many listen: at most %u, %u of "
+		    "one address. Ask for the status document now and then "
+		    "instead.\n", feed->max, feed->max_per_address);
+	}
+	conn_send(c, head, r, false);
+	conn_enter(c, c->subscriber.feed != NULL ? CONN_FEED : CONN_CLOSING);
+}
+
 /* Answers one request.  False when the connection goes no further. */
 static bool
 conn_serve(struct conn *c, const struct http1_head *head)
@@ -309,11 +346,15 @@ conn_serve(struct conn *c, const struct http1_head *head)
 	response_init(&r);
 	status = check_request(c->server, head, &origin, &r);
 	if (status == 0)
-		answer_path(c->server, head, origin, &r);
+		answer_path(c->server, head, &c->stream.peer, origin, &r);
 	else
 		r.status = status;
 	if (body) {
 		conn_refuse(c, head, &r);
+		return false;
+	}
+	if (r.feed != NULL) {
+		conn_subscribe(c, head, &r);
 		return false;
 	}
 	conn_send(c, head, &r, head->keep_alive);
@@ -430,6 +471,8 @@ state_due(const struct conn *c)
 		return c->since_us + p->idle_timeout_us;
 	if (c->state == CONN_HEAD)
 		return c->since_us + p->head_timeout_us;
+	if (c->state == CONN_FEED)
+		return USEC_INFINITY;
 	/* While more of the unread comes, but not for ever. */
 	return MIN(MAX(c->since_us, c->stream.last_read_us) + p->linger_us,
 	    c->since_us + p->head_timeout_us);
@@ -445,6 +488,13 @@ on_timer(struct timer *t)
 
 	if (pending && check_progress(c, now))
 		return;
+	if (c->state == CONN_FEED) {
+		/* What comes next has its whole time. */
+		if (!pending)
+			c->progress_us = now;
+		timer_arm(c->server->loop, t, p->write_timeout_us / 4);
+		return;
+	}
 	if (now >= due && (!pending || c->state == CONN_LINGER)) {
 		if (c->state == CONN_HEAD)
 			answer_too_slow(c);
@@ -462,10 +512,10 @@ on_timer(struct timer *t)
 
 /* ---- accepting ---- */
 
-static struct origin
+static struct http_origin
 origin_of(const struct sockaddr *sa)
 {
-	struct origin o = { 0 };
+	struct http_origin o = { 0 };
 
 	if (sa == NULL)
 		return o;
@@ -492,21 +542,18 @@ origin_of(const struct sockaddr *sa)
 }
 
 static bool
-is_full(const struct http_server *s, const struct origin *o)
+is_full(const struct http_server *s, const struct http_origin *o)
 {
 	unsigned same = 0;
 	struct list *l;
 
 	if (s->nconns >= s->params.max_connections)
 		return true;
-	if (o->family == 0)
-		return false;
 	list_foreach(l, &s->conns) {
 		struct conn *c = list_entry(l, struct conn, link);
 
-		if (!c->refused && c->origin.family == o->family &&
-		    memcmp(c->origin.bytes, o->bytes, sizeof(o->bytes)) == 0)
-			same++;
+		same += !c->refused &&
+		    http_origin_same(&c->subscriber.origin, o);
 	}
 	return same >= s->params.max_per_address;
 }
@@ -527,6 +574,13 @@ answer_full(struct conn *c)
 }
 
 static void
+on_feed_cut(struct http_subscriber *s)
+{
+	conn_cut(container_of(s, struct conn, subscriber),
+	    "does not keep up with the events");
+}
+
+static void
 on_accept(struct listener *listener, int fd, const struct sockaddr *peer)
 {
 	struct http_server *s = listener->owner;
@@ -537,10 +591,12 @@ on_accept(struct listener *listener, int fd, const struct sockaddr *peer)
 		.read_budget = READ_BUDGET,
 		.high_water = HIGH_WATER,
 	};
-	struct origin origin = origin_of(peer);
+	struct http_origin origin = origin_of(peer);
 	bool refused = is_full(s, &origin);
 	struct conn *c;
+	int size = SEND_BUFFER;
 
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	if (refused)
 		s->stats.refused++;
 	else
@@ -551,7 +607,8 @@ on_accept(struct listener *listener, int fd, const struct sockaddr *peer)
 	}
 	c = new0(struct conn);
 	c->server = s;
-	c->origin = origin;
+	c->subscriber = (struct http_subscriber){ .stream = &c->stream,
+		.origin = origin, .cut = on_feed_cut };
 	c->refused = refused;
 	list_push_back(&s->conns, &c->link);
 	if (refused)
@@ -628,6 +685,13 @@ http_server_free(struct http_server *s)
 		free(s->names[i]);
 	free(s->names);
 	free(s);
+}
+
+void
+http_server_set_guard(struct http_server *s, http_guard_fn *fn, void *owner)
+{
+	s->guard = fn;
+	s->guard_owner = owner;
 }
 
 void

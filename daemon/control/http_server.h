@@ -15,6 +15,7 @@
 #define BOT_CONTROL_HTTP_SERVER_H
 
 #include "codec/http1.h"
+#include "control/http_feed.h"
 #include "net/stream.h"
 
 struct http_server;
@@ -37,6 +38,7 @@ struct http_request {
 	const struct http1_head *head;
 	struct slice path;		/* without escapes */
 	struct slice query;		/* as it came; see codec/url.h */
+	const struct address *peer;
 };
 
 struct http_response {
@@ -45,10 +47,16 @@ struct http_response {
 					   unless changed */
 	struct buffer body;		/* HEAD too: the server leaves it out */
 	struct buffer headers;		/* whole lines; http_response_header() */
+	struct http_feed *feed;		/* NULL: the body is all; else what is
+					   sent to the feed follows it */
 };
 
 typedef void http_route_fn(void *owner, const struct http_request *,
 	    struct http_response *);
+
+/* May this be answered? Asked before any route; false: r says why not. */
+typedef bool http_guard_fn(void *owner, const struct http_request *,
+	    struct http_response *r);
 
 /* A header more; neither may hold a line break. */
 void	http_response_header(struct http_response *, const char *name,
@@ -61,6 +69,9 @@ void	http_server_free(struct http_server *);
 /* what: a few words for the list of paths. Both static. */
 void	http_server_route(struct http_server *, const char *path,
 	    const char *what, http_route_fn *, void *owner);
+/* fn NULL: no guard. */
+void	http_server_set_guard(struct http_server *, http_guard_fn *,
+	    void *owner);
 int	http_server_listen(struct http_server *, const struct address *,
 	    struct error *);
 /* Takes over a listening fd (socket activation). */

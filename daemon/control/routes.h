@@ -3,6 +3,8 @@
  *
  *	/				the page for people
  *	/.well-known/engine-status	the status document
+ *	/events				the same as it changes: events.h
+ *	/log.json			the last warnings and errors
  *	/healthz			200 while the loop turns
  *	/readyz				200 when work can be done, else 503
  *	/metrics			OpenMetrics
@@ -15,15 +17,17 @@
 #include "control/http_server.h"
 #include "observe/observer.h"
 
-/* The observer must outlive the server. */
-void	routes_add(struct http_server *, struct observer *);
+struct routes;
 
+/* The observer must outlive the server, and the server be freed first. */
+struct routes *routes_new(struct http_server *, struct loop *,
+	    struct observer *);
+void	routes_free(struct routes *);		/* accepts NULL */
 /*
- * The page: the main figures of a status document as tables, without script.
- * Whatever the document holds is escaped; what it lacks is left out.
+ * From now on all but /healthz needs the token in that file; NULL: nothing
+ * does.  On failure all stays as it was.
  */
-void	page_add(struct buffer *, const json_t *status);
-/* Its Content-Security-Policy. */
-extern const char page_policy[];
+int	routes_set_token_file(struct routes *, const char *path,
+	    struct error *);
 
 #endif

@@ -1,6 +1,8 @@
 #include "observe/watch.h"
 
+#include "base/buffer.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 /* Not in the middle of a UTF-8 sequence. */
 static size_t
@@ -16,18 +18,26 @@ cut_at(const char *text, size_t max)
 	return n;
 }
 
+static void
+copy_cut(char *to, size_t size, const char *text)
+{
+	size_t n = text != NULL ? cut_at(text, size - 1) : 0;
+
+	if (n != 0)
+		memcpy(to, text, n);
+	to[n] = '\0';
+}
+
 void
 recent_lines_add(struct recent_lines *r, enum log_level level,
     const char *text)
 {
 	unsigned slot = (r->first + r->n) % RECENT_LINES;
 	struct recent_line *line = &r->line[slot];
-	size_t n = cut_at(text, sizeof(line->text) - 1);
 
 	line->at_us = clock_realtime_us();
 	line->level = level;
-	memcpy(line->text, text, n);
-	line->text[n] = '\0';
+	copy_cut(line->text, sizeof(line->text), text);
 	if (r->n < RECENT_LINES)
 		r->n++;
 	else
@@ -40,6 +50,82 @@ recent_lines_get(const struct recent_lines *r, unsigned i)
 	return &r->line[(r->first + i) % RECENT_LINES];
 }
 
+/* ---- all of them ---- */
+
+static void
+log_lines_add(struct log_lines *all, enum log_level level,
+    const struct log_fields *f, const char *text)
+{
+	uint64_t number = MAX(all->next, 1);
+	struct log_line *line = &all->line[number % LOG_LINES];
+
+	line->at_us = clock_realtime_us();
+	line->level = level;
+	copy_cut(line->queue, sizeof(line->queue), f->queue);
+	copy_cut(line->pool, sizeof(line->pool), f->pool);
+	copy_cut(line->check, sizeof(line->check), f->check);
+	copy_cut(line->text, sizeof(line->text), text);
+	all->next = number + 1;
+	if (all->on_line != NULL)
+		all->on_line(all->owner);
+}
+
+/* What peers and handlers say need not be UTF-8. */
+static json_t *
+text_json(const char *s)
+{
+	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+	json_t *j = json_string(s);
+
+	if (j != NULL)
+		return j;
+	json_add_string(&b, slice_of(s));
+	j = json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY, NULL);
+	return j != NULL ? j : json_string("?");
+}
+
+static json_t *
+log_line_json(uint64_t number, const struct log_line *line)
+{
+	char iso[CLOCK_ISO_BYTES];
+	json_t *j = json_pack("{s:I,s:s,s:s,s:o}", "seq", (json_int_t)number,
+	    "at", clock_iso(iso, line->at_us, true), "level",
+	    log_level_name(line->level), "text", text_json(line->text));
+
+	if (line->queue[0] != '\0')
+		(void)json_object_set_new(j, "queue", text_json(line->queue));
+	if (line->pool[0] != '\0')
+		(void)json_object_set_new(j, "pool", text_json(line->pool));
+	if (line->check[0] != '\0')
+		(void)json_object_set_new(j, "check", text_json(line->check));
+	return j;
+}
+
+json_t *
+observer_log(struct observer *o, uint64_t after, uint64_t *ret_last)
+{
+	const struct log_lines *all = &o->log;
+	uint64_t end = MAX(all->next, 1), first = after + 1;
+	json_t *a = json_array();
+
+	if (end > LOG_LINES && first < end - LOG_LINES)
+		first = end - LOG_LINES;
+	for (uint64_t k = MAX(first, 1); k < end; k++)
+		(void)json_array_append_new(a, log_line_json(k,
+		    &all->line[k % LOG_LINES]));
+	*ret_last = end - 1;
+	return a;
+}
+
+void
+observer_on_log(struct observer *o, void (*fn)(void *owner), void *owner)
+{
+	o->log.on_line = fn;
+	o->log.owner = owner;
+}
+
+/* ---- from the log ---- */
+
 static void
 on_line(void *owner, enum log_level level, const struct log_fields *f,
     const char *text)
@@ -47,6 +133,7 @@ on_line(void *owner, enum log_level level, const struct log_fields *f,
 	struct observer *o = owner;
 	struct list *l;
 
+	log_lines_add(&o->log, level, f, text);
 	if (f->queue != NULL) {
 		list_foreach(l, &o->queues) {
 			struct watch_queue *w = list_entry(l,

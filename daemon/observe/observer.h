@@ -57,6 +57,16 @@ json_t	*observer_status(struct observer *);
 /* As history_json() in history.h; NULL when there is no such queue or pool. */
 json_t	*observer_history(struct observer *, enum history_of, const char *name,
 	    uint64_t span_us);
+/*
+ * The last lines of warning level or worse (at most LOG_LINES of lines.h),
+ * oldest first, with a seq over after: [{"seq":7,"at":"2026-...","level":
+ * "warning","text":"...","queue"|"pool"|"check":NAME}].  A new reference.
+ * *ret_last: the seq of the newest line that there is; 0: none.
+ */
+json_t	*observer_log(struct observer *, uint64_t after, uint64_t *ret_last);
+/* fn (NULL: none) is told that there is a new line, from inside whatever
+   logged it. */
+void	observer_on_log(struct observer *, void (*fn)(void *owner), void *owner);
 /* OpenMetrics text, "# EOF" included. */
 void	observer_metrics(struct observer *, struct buffer *);
 

@@ -82,6 +82,7 @@ struct observer {
 	enum health overall;
 	uint64_t overall_since_us;
 	struct history *history;
+	struct log_lines log;
 	struct alerts *alerts;		/* NULL: none; it registers itself */
 	observer_part_fn *sinks;	/* NULL: there are none */
 	void *sinks_owner;

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "loop/loop.h"
 #include "observe/notify.h"
 #include "observe/observer.h"
@@ -1065,11 +1066,77 @@ test_notify_without_systemd(void **state)
 
 #define TEST(name)	cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void
+quiet(void *owner, enum log_level level, const struct log_fields *f,
+    const char *text)
+{
+	(void)owner;
+	(void)level;
+	(void)f;
+	(void)text;
+}
+
+static void
+on_log_told(void *owner)
+{
+	(*(unsigned *)owner)++;
+}
+
+static void
+test_log_keeps_the_last_lines(void **state)
+{
+	struct world *w = *state;
+	unsigned told = 0;
+	uint64_t last = 7;
+	json_t *a = observer_log(w->o, 0, &last), *line;
+
+	assert_int_equal(json_array_size(a), 0);
+	assert_int_equal(last, 0);
+	json_decref(a);
+	observer_on_log(w->o, on_log_told, &told);
+	log_tap_exclusive(true);
+	log_tap(quiet, NULL);
+	log_warning(LOG_QUEUE("orders"), "first \xff");
+	log_notice(NULL, "not bad enough");
+	log_error(&(struct log_fields){ .unwatched = true }, "not ours");
+	for (unsigned i = 2; i <= 60; i++)
+		log_error(LOG_POOL("mail"), "line %u", i);
+	assert_int_equal(told, 60);
+	a = observer_log(w->o, 0, &last);
+	assert_int_equal(last, 60);
+	assert_int_equal(json_array_size(a), 50);
+	line = json_array_get(a, 0);
+	assert_int_equal(json_integer_value(json_object_get(line, "seq")), 11);
+	assert_string_equal(json_string_value(json_object_get(line, "pool")),
+	    "mail");
+	assert_string_equal(json_string_value(json_object_get(line, "level")),
+	    "error");
+	assert_null(json_object_get(line, "queue"));
+	json_decref(a);
+	a = observer_log(w->o, 58, &last);
+	assert_int_equal(json_array_size(a), 2);
+	assert_string_equal(json_string_value(json_object_get(
+	    json_array_get(a, 1), "text")), "line 60");
+	json_decref(a);
+
+	/* Nobody is told any more, and bytes that are no text do no harm. */
+	observer_on_log(w->o, NULL, NULL);
+	log_warning(LOG_QUEUE("or\xff" "ders"), "bad \xff byte");
+	assert_int_equal(told, 60);
+	a = observer_log(w->o, 60, &last);
+	assert_string_equal(json_string_value(json_object_get(
+	    json_array_get(a, 0), "text")), "bad \xef\xbf\xbd byte");
+	json_decref(a);
+	log_tap(NULL, NULL);
+	log_tap_exclusive(false);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_rates_are_of_the_last_minute),
+		TEST(test_log_keeps_the_last_lines),
 		TEST(test_first_messages_are_no_absurd_rate),
 		TEST(test_percentiles_are_of_the_last_minute),
 		TEST(test_a_replaced_queue_starts_over),
