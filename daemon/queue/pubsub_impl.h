@@ -212,6 +212,7 @@ struct pubsub_stream {
 	uint64_t bytes;			/* received, for the rate */
 	uint64_t generation;		/* of the token */
 	bool good;			/* it has brought messages, or stood */
+	bool late;			/* its end takes long: others may open */
 	struct timer good_timer, alive_timer, end_timer;
 };
 

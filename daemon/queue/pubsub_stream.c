@@ -10,8 +10,10 @@
 /* Google's libraries send a request so often; the service ends what is silent
    on our side. */
 #define ALIVE_US	(30 * USEC_PER_SEC)
-/* After a half close the service ends the stream; it may take its time. */
+/* After a half close the service ends the stream; it may take its time, and
+   what it still delivers until then would wait for its lease to end. */
 #define END_US		USEC_PER_SEC
+#define LATE_US		(30 * USEC_PER_SEC)
 /* A stream whose connection has stood for so long was no failure. */
 #define GOOD_US		USEC_PER_SEC
 
@@ -230,6 +232,7 @@ pubsub_stream_end(struct pubsub_stream *s)
 	if (s->state != STREAM_ON)
 		return;
 	s->state = STREAM_ENDING;
+	s->late = false;
 	timer_cancel(s->pq->loop, &s->alive_timer);
 	grpc_call_send_end(&s->grpc);
 	timer_arm(s->pq->loop, &s->end_timer, END_US);
@@ -249,7 +252,12 @@ end_timer_fired(struct timer *t)
 {
 	struct pubsub_stream *s = t->owner;
 
-	cancel(s);
+	if (s->late) {
+		cancel(s);
+	} else {
+		s->late = true;
+		timer_arm(s->pq->loop, t, LATE_US);
+	}
 	pubsub_wake(s->pq);
 	if (s->pq->stopping)
 		pubsub_stop_check(s->pq);

@@ -71,7 +71,7 @@ sums_of(const struct pubsub_queue *pq)
 	for (unsigned i = 0; i < PUBSUB_STREAMS_MAX; i++) {
 		const struct pubsub_stream *s = &pq->stream[i];
 
-		sum.ending += s->state == STREAM_ENDING;
+		sum.ending += s->state == STREAM_ENDING && !s->late;
 		if (s->state != STREAM_ON)
 			continue;
 		sum.on++;

@@ -449,6 +449,7 @@ def test_invariant_2_crash_loses_nothing(r):
     wait_for("two", lambda: d.queue("jobs")["done"] >= 2)
     d.signal(signal.SIGKILL)
     d.wait()
+    wait_for("the service to notice", lambda: p.look("crash")["streams"] == [])
     p.advance(61)
     e = r.daemon(handler(r) + queue(p, "crash"), name="second")
     wait_gone(p, "crash")
