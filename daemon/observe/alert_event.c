@@ -411,7 +411,8 @@ alerts_notify(struct alerts *a, enum alert_severity severity,
 	struct alert_event e = { .kind = ALERT_EVENT_NOTICE,
 		.severity = severity, .rule = "", .when = "",
 		.scope = FIGURE_OPERATOR, .subject = "", .subject_title = "",
-		.figure = "", .op = "", .value = NAN, .threshold = NAN,
+		.figure = "", .op = "", .value = (double)NAN,
+		.threshold = (double)NAN,
 		.value_text = "", .threshold_text = "", .summary = text,
 		.instance = observer_instance(a->observer) };
 	struct alert_trial *t;

@@ -485,7 +485,7 @@ def test_subscription_deleted_while_consuming(r):
 def test_server_goes_and_comes(r):
     p = r.pubsub()
     p.create("restart", dead="restart-dead")
-    r.expect_log("ECONNREFUSED|eof|refused|lost")
+    r.expect_log("ECONNREFUSED|eof|refused|lost|is not there")
     d = r.daemon(handler(r) + queue(p, "restart"))
     p.publish("restart", "a")
     d.wait_queue("jobs", done=1)
