@@ -245,8 +245,8 @@ send_batch(struct pubsub_queue *pq, struct list *ops, unsigned *count,
 void
 pubsub_batches(struct pubsub_queue *pq, bool all)
 {
-	/* Half of the window: the service can go on sending meanwhile. */
-	unsigned full = MIN(MAX(pq->last_window / 2, FULL_MIN),
+	/* A quarter of the window, so that the service can go on sending. */
+	unsigned full = MIN(MAX(pq->last_window / 4, FULL_MIN),
 	    PUBSUB_IDS_MAX);
 	unsigned least = all ? 1 : full;
 

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "queue/pubsub_impl.h"
 
-#define GATHER_US	(5 * USEC_PER_MSEC)
+#define GATHER_US	(1 * USEC_PER_MSEC)
 #define AGAIN_MIN_US	(250 * USEC_PER_MSEC)
 #define AGAIN_MAX_US	(10 * USEC_PER_SEC)
 #define RENEW_AGAIN_MIN_US	(50 * USEC_PER_MSEC)

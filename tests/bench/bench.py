@@ -247,6 +247,7 @@ def sqs_throughput():
 # One worker, as with RabbitMQ: the emulator needs a core of its own.
 PUBSUB_MESSAGES = int(os.environ.get("BENCH_PUBSUB_MESSAGES", "500000"))
 PUBSUB_OUTSTANDING = 1000
+# One stream, as the bare client has: the emulator has no limit for each.
 PUBSUB_CONFIG = """
 [Operator]
 Status=127.0.0.1:0
@@ -260,6 +261,7 @@ Project=%(project)s
 Subscription=%(name)s
 MaxOutstanding=%(outstanding)d
 DeadLetter=dead
+Streams=1
 Pool=work
 """
 
