@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include <endian.h>
+#include <math.h>
 
 size_t
 json_utf8_len(const unsigned char *p, size_t n)
@@ -85,4 +86,35 @@ json_add_string(struct buffer *b, struct slice s)
 	}
 	buffer_add(b, run, (size_t)(p - run));
 	buffer_add_char(b, '"');
+}
+
+json_t *
+json_text(const char *s)
+{
+	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+	json_t *j = json_string(s);
+
+	if (j != NULL)
+		return j;
+	json_add_string(&b, slice_of(s));
+	j = json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY, NULL);
+	return j != NULL ? j : json_string("?");
+}
+
+json_t *
+json_count(uint64_t n)
+{
+	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+json_t *
+json_number(double x, int decimals)
+{
+	double scale = pow(10, decimals), y = round(x * scale) / scale;
+
+	if (!isfinite(y))
+		return json_null();
+	if (y == trunc(y) && fabs(y) < 1e15)
+		return json_integer((json_int_t)y);
+	return json_real(y);
 }

@@ -5,6 +5,8 @@
 #ifndef BOT_BASE_JSON_H
 #define BOT_BASE_JSON_H
 
+#include <jansson.h>
+
 #include "base/buffer.h"
 
 /*
@@ -12,6 +14,13 @@
  * each bad byte (Unicode 15, section 3.9), so the output is always valid.
  */
 void	json_add_string(struct buffer *, struct slice);
+/* The same for a document: what configurations, peers and handlers say need not
+   be UTF-8. Never NULL. */
+json_t	*json_text(const char *);
+/* Capped at what an integer of jansson holds. */
+json_t	*json_count(uint64_t);
+/* Whole numbers as such, others to so many decimals; null for NAN and such. */
+json_t	*json_number(double, int decimals);
 /* Length of the well-formed sequence at p, n bytes or less (Unicode 15, table
    3-7); 0: there is none. */
 size_t	json_utf8_len(const unsigned char *p, size_t n);

@@ -33,6 +33,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "codec/http1.h"
+#include "config/config.h"
 #include "loop/loop.h"
 #include "net/resolve.h"
 #include "net/tls.h"
@@ -110,6 +111,11 @@ void	http_client_free(struct http_client *);
    The text must outlive the url (target points into it). REJECTED. */
 int	http_url_parse(struct http_url *ret, const char *text,
 	    struct error *err);
+
+/* The same for the value of a key, if it is set; a problem goes to the
+   configuration. 0 or -EINVAL. */
+int	http_url_check(struct config *, const struct config_section *,
+	    const char *key);
 
 void	http_send(struct http_client *, struct http_request *);
 /* No on_done comes any more; a connection in use is closed. No-op when idle. */

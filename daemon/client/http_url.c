@@ -104,3 +104,18 @@ http_url_address(const struct http_url *u, struct address *ret)
 	if (address_parse(ret, text, 0, &err) < 0)
 		memset(ret, 0, sizeof(*ret));	/* not from http_url_parse */
 }
+
+int
+http_url_check(struct config *config, const struct config_section *s,
+    const char *key)
+{
+	const char *text = config_string(s, key);
+	struct error err = ERROR_INIT;
+	struct http_url url;
+
+	if (text == NULL || *text == '\0' ||
+	    http_url_parse(&url, text, &err) == 0)
+		return 0;
+	config_problem(config, s, key, "%s=%s: %s", key, text, err.text);
+	return -EINVAL;
+}

@@ -268,6 +268,28 @@ json_scan_text(struct json_scan *s, struct slice *ret)
 	return json_scan_skip(s);
 }
 
+void
+json_scan_texts(struct json_scan *s, const struct json_scan_member *members,
+    size_t n)
+{
+	struct slice key;
+	size_t i;
+
+	if (json_scan_peek(s) != JSON_SCAN_OBJECT) {
+		(void)json_scan_skip(s);
+		return;
+	}
+	(void)json_scan_enter_object(s);
+	while (json_scan_next_key(s, &key)) {
+		for (i = 0; i < n && !slice_is(key, members[i].name); i++)
+			continue;
+		if (i < n)
+			(void)json_scan_text(s, members[i].text);
+		else
+			(void)json_scan_skip(s);
+	}
+}
+
 static bool
 skip_scalar(struct json_scan *s)
 {

@@ -81,6 +81,19 @@ bool	json_scan_raw(struct json_scan *, struct slice *ret);
 /* A string; any other value is skipped, and *ret is { NULL, 0 }. */
 bool	json_scan_text(struct json_scan *, struct slice *ret);
 
+/*
+ * An object of which only some texts are wanted: each is looked for by its
+ * name, and set as by json_scan_text() (unchanged when it is not there).
+ * Other members are skipped, and so is what is no object.
+ */
+struct json_scan_member {
+	const char *name;
+	struct slice *text;
+};
+
+void	json_scan_texts(struct json_scan *, const struct json_scan_member *,
+	    size_t n);
+
 /* Is all of it one JSON number, no blanks, that a double can hold? "007" and
    "1e999" are none. At most 63 bytes. */
 bool	json_scan_is_number(struct slice);

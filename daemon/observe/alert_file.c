@@ -11,16 +11,11 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define FILE_VERSION	1
 
 /* ---- writing ---- */
-
-static json_t *
-us(uint64_t n)
-{
-	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
-}
 
 static json_t *
 saved_alerts(struct alerts *a)
@@ -39,14 +34,14 @@ saved_alerts(struct alerts *a)
 				continue;
 			json_array_append_new(array, json_pack(
 			    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:b}",
-			    "rule", alert_text_json(r->name),
-			    "when", alert_text_json(r->when.text),
-			    "subject", alert_text_json(x->subject),
+			    "rule", json_text(r->name),
+			    "when", json_text(r->when.text),
+			    "subject", json_text(x->subject),
 			    "state", alert_state_name(x->state),
-			    "since_us", us(x->since_us),
-			    "changed_us", us(x->changed_us),
-			    "held_us", us(x->held_us),
-			    "quiet_us", us(x->quiet_us),
+			    "since_us", json_count(x->since_us),
+			    "changed_us", json_count(x->changed_us),
+			    "held_us", json_count(x->held_us),
+			    "quiet_us", json_count(x->quiet_us),
 			    "notified", (int)x->notified));
 		}
 	return array;
@@ -63,12 +58,14 @@ saved_silences(struct alerts *a)
 		const struct silence *s = list_entry(l, struct silence, link);
 
 		json_array_append_new(array, json_pack(
-		    "{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", us(s->id),
-		    "pattern", alert_text_json(s->pattern),
-		    "reason", alert_text_json(s->reason),
-		    "by", alert_text_json(s->by),
-		    "from_us", us(s->from_us), "span_us", us(s->span_us),
-		    "left_us", us(s->until_us - MIN(now, s->until_us))));
+		    "{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "id", json_count(s->id),
+		    "pattern", json_text(s->pattern),
+		    "reason", json_text(s->reason),
+		    "by", json_text(s->by),
+		    "from_us", json_count(s->from_us),
+		    "span_us", json_count(s->span_us),
+		    "left_us", json_count(s->until_us - MIN(now,
+		    s->until_us))));
 	}
 	return array;
 }
@@ -151,8 +148,8 @@ alert_file_save(struct alerts *a)
 	if (a->save_error != 0 && now - a->saved_us < ALERT_SAVE_EVERY_US)
 		return;
 	j = json_pack("{s:i,s:o,s:o,s:o,s:o}", "version", FILE_VERSION,
-	    "saved_us", us(clock_realtime_us()),
-	    "next_silence", us(a->next_silence),
+	    "saved_us", json_count(clock_realtime_us()),
+	    "next_silence", json_count(a->next_silence),
 	    "alerts", saved_alerts(a), "silences", saved_silences(a));
 	if (json_dump_callback(j, add_bytes, &b, JSON_COMPACT) < 0)
 		BUG("the alert states cannot be printed");

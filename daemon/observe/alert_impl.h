@@ -146,8 +146,4 @@ void	alert_file_save(struct alerts *);
    sentence; then nothing was taken over. */
 int	alert_file_parse(struct alerts *, struct slice, struct buffer *why);
 
-/* ---- alert_show.c ---- */
-
-json_t	*alert_text_json(const char *);		/* valid UTF-8 of any text */
-
 #endif

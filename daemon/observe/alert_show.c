@@ -5,19 +5,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-json_t *
-alert_text_json(const char *s)
-{
-	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
-	json_t *j = json_string(s);
-
-	if (j != NULL)
-		return j;
-	json_add_string(&b, slice_of(s));
-	return json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY,
-	    NULL);
-}
-
 static void
 set(json_t *object, const char *key, json_t *value)
 {
@@ -27,7 +14,7 @@ set(json_t *object, const char *key, json_t *value)
 static json_t *
 optional_text(const char *s)
 {
-	return s != NULL ? alert_text_json(s) : json_null();
+	return s != NULL ? json_text(s) : json_null();
 }
 
 static json_t *
@@ -49,7 +36,6 @@ whole_seconds(uint64_t us)
 static json_t *
 figure_json(const struct figure *f, double x)
 {
-	double y = round(x * 1000) / 1000;
 	char text[FIGURE_TEXT_BYTES];
 
 	if (isnan(x))
@@ -58,9 +44,7 @@ figure_json(const struct figure *f, double x)
 		return json_boolean(x > 0);
 	if (f->kind == FIGURE_HEALTH)
 		return json_string(figure_text(f, x, text));
-	if (y >= trunc(y) && y <= trunc(y) && fabs(y) < 1e15)
-		return json_integer((json_int_t)y);
-	return json_real(y);
+	return json_number(x, 3);
 }
 
 static json_t *
@@ -75,7 +59,7 @@ lines_json(struct alerts *a, const struct alert *x)
 
 		set(j, "at", wall(line->at_us));
 		set(j, "level", json_string(log_level_name(line->level)));
-		set(j, "text", alert_text_json(line->text));
+		set(j, "text", json_text(line->text));
 		json_array_append_new(array, j);
 	}
 	return array;
@@ -91,15 +75,15 @@ alert_json(struct alerts *a, const struct alert *x)
 	json_t *j = json_object();
 
 	alert_title(&title, r, x->subject);
-	set(j, "name", alert_text_json(r->name));
+	set(j, "name", json_text(r->name));
 	set(j, "severity", json_string(alert_severity_name(r->severity)));
 	set(j, "state", json_string(alert_state_name(x->state)));
-	set(j, "subject", alert_text_json(buffer_cstr(&title)));
+	set(j, "subject", json_text(buffer_cstr(&title)));
 	if (f->scope == FIGURE_QUEUE)
-		set(j, "queue", alert_text_json(x->subject));
+		set(j, "queue", json_text(x->subject));
 	if (f->scope == FIGURE_POOL)
-		set(j, "pool", alert_text_json(x->subject));
-	set(j, "when", alert_text_json(r->when.text));
+		set(j, "pool", json_text(x->subject));
+	set(j, "when", json_text(r->when.text));
 	set(j, "value", figure_json(f, x->value));
 	set(j, "threshold", figure_json(f, r->when.threshold));
 	set(j, "since", wall(x->since_us));
@@ -107,7 +91,7 @@ alert_json(struct alerts *a, const struct alert *x)
 	set(j, "duration_seconds", whole_seconds(x->held_us));
 	set(j, "for_seconds", whole_seconds(r->for_us));
 	set(j, "silenced", json_boolean(s != NULL));
-	set(j, "silence", s != NULL ? alert_text_json(s->pattern) :
+	set(j, "silence", s != NULL ? json_text(s->pattern) :
 	    json_null());
 	set(j, "notified", json_boolean(x->notified));
 	set(j, "text", optional_text(r->text));
@@ -199,7 +183,7 @@ words_json(char *const *words)
 	json_t *array = json_array();
 
 	for (; *words != NULL; words++)
-		json_array_append_new(array, alert_text_json(*words));
+		json_array_append_new(array, json_text(*words));
 	return array;
 }
 
@@ -221,10 +205,10 @@ alerts_rules_json(struct alerts *a)
 			pending += x->state == ALERT_PENDING;
 			firing += x->state == ALERT_FIRING;
 		}
-		set(j, "name", alert_text_json(r->name));
+		set(j, "name", json_text(r->name));
 		set(j, "severity",
 		    json_string(alert_severity_name(r->severity)));
-		set(j, "when", alert_text_json(r->when.text));
+		set(j, "when", json_text(r->when.text));
 		set(j, "for_seconds", whole_seconds(r->for_us));
 		set(j, "repeat_seconds", whole_seconds(r->repeat_us));
 		set(j, "patterns", words_json(r->patterns));

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define PATTERN_MAX	200
 #define REASON_MAX	500
@@ -170,9 +171,9 @@ alerts_silences_json(struct alerts *a)
 		json_t *j = json_object();
 
 		json_object_set_new(j, "id", json_integer((json_int_t)s->id));
-		json_object_set_new(j, "pattern", alert_text_json(s->pattern));
-		json_object_set_new(j, "reason", alert_text_json(s->reason));
-		json_object_set_new(j, "by", alert_text_json(s->by));
+		json_object_set_new(j, "pattern", json_text(s->pattern));
+		json_object_set_new(j, "reason", json_text(s->reason));
+		json_object_set_new(j, "by", json_text(s->by));
 		json_object_set_new(j, "from",
 		    json_string(clock_iso(iso, s->from_us, false)));
 		json_object_set_new(j, "until", json_string(clock_iso(iso,

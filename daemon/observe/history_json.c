@@ -32,31 +32,11 @@ set(json_t *object, const char *key, json_t *value)
 	(void)json_object_set_new_nocheck(object, key, value);
 }
 
-/* Names need not be UTF-8, the document must be. */
-static json_t *
-text(const char *s)
-{
-	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
-	json_t *j = json_string(s);
-
-	if (j != NULL)
-		return j;
-	json_add_string(&b, slice_of(s));
-	return json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY,
-	    NULL);
-}
-
 /* Three decimals do for a graph. */
 static json_t *
 point(float x)
 {
-	double y = round((double)x * 1000) / 1000;
-
-	if (!isfinite(y))
-		return json_null();
-	if (y >= trunc(y) && y <= trunc(y) && fabs(y) < 1e15)
-		return json_integer((json_int_t)y);
-	return json_real(y);
+	return json_number((double)x, 3);
 }
 
 /* ---- queues ---- */
@@ -133,7 +113,7 @@ queue_errors(const struct history *all, const struct queue_history *h,
 		for (unsigned k = points; k-- > 0;)
 			(void)json_array_append_new(a, error_point(
 			    queue_step_at(all, h, level, k), t));
-		key = text(t == OTHER_TYPE ? "other" : h->types[t]);
+		key = json_text(t == OTHER_TYPE ? "other" : h->types[t]);
 		set(errors, json_string_value(key), a);
 		json_decref(key);
 	}
@@ -182,7 +162,7 @@ document(const struct history *all, const char *kind, const char *name,
 	uint64_t now = clock_monotonic_us(), ago = now - MIN(now, until);
 	json_t *j = json_object();
 
-	set(j, kind, text(name));
+	set(j, kind, json_text(name));
 	set(j, "step_seconds", json_integer((json_int_t)(step_us /
 	    USEC_PER_SEC)));
 	set(j, "from", wall(ago + points * step_us));

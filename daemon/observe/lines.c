@@ -70,34 +70,20 @@ log_lines_add(struct log_lines *all, enum log_level level,
 		all->on_line(all->owner);
 }
 
-/* What peers and handlers say need not be UTF-8. */
-static json_t *
-text_json(const char *s)
-{
-	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
-	json_t *j = json_string(s);
-
-	if (j != NULL)
-		return j;
-	json_add_string(&b, slice_of(s));
-	j = json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY, NULL);
-	return j != NULL ? j : json_string("?");
-}
-
 static json_t *
 log_line_json(uint64_t number, const struct log_line *line)
 {
 	char iso[CLOCK_ISO_BYTES];
 	json_t *j = json_pack("{s:I,s:s,s:s,s:o}", "seq", (json_int_t)number,
 	    "at", clock_iso(iso, line->at_us, true), "level",
-	    log_level_name(line->level), "text", text_json(line->text));
+	    log_level_name(line->level), "text", json_text(line->text));
 
 	if (line->queue[0] != '\0')
-		(void)json_object_set_new(j, "queue", text_json(line->queue));
+		(void)json_object_set_new(j, "queue", json_text(line->queue));
 	if (line->pool[0] != '\0')
-		(void)json_object_set_new(j, "pool", text_json(line->pool));
+		(void)json_object_set_new(j, "pool", json_text(line->pool));
 	if (line->check[0] != '\0')
-		(void)json_object_set_new(j, "check", text_json(line->check));
+		(void)json_object_set_new(j, "check", json_text(line->check));
 	return j;
 }
 

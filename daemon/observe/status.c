@@ -3,43 +3,22 @@
  */
 #include "observe/watch.h"
 
-#include <math.h>
-
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "observe/alert.h"
 
-/* Whole numbers as such, others to so many decimals. */
-static json_t *
-number(double x, int decimals)
-{
-	double scale = pow(10, decimals), y = round(x * scale) / scale;
-
-	if (!isfinite(y))
-		return json_null();
-	if (y == trunc(y) && fabs(y) < 1e15)
-		return json_integer((json_int_t)y);
-	return json_real(y);
-}
-
-static json_t *
-count(uint64_t n)
-{
-	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
-}
-
 /* Small ones keep their digits: 0.4 ms is not 0 ms. */
 static json_t *
 ms(double us)
 {
-	return number(us / 1000.0, us < 10000 ? 3 : 1);
+	return json_number(us / 1000.0, us < 10000 ? 3 : 1);
 }
 
 static json_t *
 seconds(uint64_t us)
 {
-	return number((double)us / 1e6, 1);
+	return json_number((double)us / 1e6, 1);
 }
 
 static json_t *
@@ -59,20 +38,6 @@ time_at(uint64_t monotonic_us)
 	    false));
 }
 
-/* What peers and handlers say need not be UTF-8, the document must be. */
-static json_t *
-text(const char *s)
-{
-	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
-	json_t *j = json_string(s);
-
-	if (j != NULL)
-		return j;
-	json_add_string(&b, slice_of(s));
-	j = json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY, NULL);
-	return j != NULL ? j : json_string("?");
-}
-
 static void
 set(json_t *object, const char *key, json_t *value)
 {
@@ -83,7 +48,7 @@ set(json_t *object, const char *key, json_t *value)
 static void
 set_named(json_t *object, const char *name, json_t *value)
 {
-	json_t *key = text(name);
+	json_t *key = json_text(name);
 
 	set(object, json_string_value(key), value);
 	json_decref(key);
@@ -95,8 +60,8 @@ error_object(const struct error *e, uint64_t since_us)
 	json_t *j = json_object();
 
 	set(j, "class", json_string(error_class_name(e->class)));
-	set(j, "code", text(e->code));
-	set(j, "text", text(e->text));
+	set(j, "code", json_text(e->code));
+	set(j, "text", json_text(e->text));
 	set(j, "since", time_at(since_us));
 	return j;
 }
@@ -138,7 +103,7 @@ add_backlog(json_t *j, const struct backlog *b)
 {
 	bool sampled = b->sampled_us != 0;
 
-	set(j, "backlog", sampled && b->waiting_known ? count(b->waiting) :
+	set(j, "backlog", sampled && b->waiting_known ? json_count(b->waiting) :
 	    json_null());
 	if (sampled && b->oldest_us != 0)
 		set(j, "backlog_age_seconds", seconds(b->oldest_us));
@@ -148,8 +113,8 @@ add_backlog(json_t *j, const struct backlog *b)
 		set(j, "backlog_age_seconds", json_null());
 	set(j, "backlog_sampled_seconds", seconds_since(b->sampled_us));
 	set(j, "delayed_backlog", sampled && b->delayed_known ?
-	    count(b->delayed) : json_null());
-	set(j, "dead_backlog", sampled && b->dead_known ? count(b->dead) :
+	    json_count(b->delayed) : json_null());
+	set(j, "dead_backlog", sampled && b->dead_known ? json_count(b->dead) :
 	    json_null());
 }
 
@@ -160,10 +125,10 @@ add_recent(json_t *j, const struct queue *q, const struct recent *r)
 	json_t *p = json_object(), *e = json_object();
 	bool any = h->count != 0;
 
-	set(j, "error_rate_percent", number(r->error_percent, 2));
-	set(j, "rate_per_second", number(r->rate, r->rate < 10 ? 2 : 1));
+	set(j, "error_rate_percent", json_number(r->error_percent, 2));
+	set(j, "rate_per_second", json_number(r->rate, r->rate < 10 ? 2 : 1));
 	set(j, "received_per_second",
-	    number(r->received_rate, r->received_rate < 10 ? 2 : 1));
+	    json_number(r->received_rate, r->received_rate < 10 ? 2 : 1));
 	set(p, "mean", any ? ms(histogram_mean_us(h)) : json_null());
 	set(p, "p50", any ? ms((double)histogram_percentile(h, 50)) :
 	    json_null());
@@ -174,7 +139,7 @@ add_recent(json_t *j, const struct queue *q, const struct recent *r)
 	set(j, "processing_ms", p);
 	for (unsigned i = 0; i < q->stats.nerrors; i++)
 		set_named(e, q->stats.errors[i].type,
-		    count(q->stats.errors[i].count));
+		    json_count(q->stats.errors[i].count));
 	set(j, "errors", e);
 }
 
@@ -188,7 +153,8 @@ queue_object(struct observer *o, const struct queue *q)
 
 	watch_recent(watch_find_queue(o, q), q, &recent);
 	set(j, "type", json_string(q->type->name));
-	set(j, "pool", q->pool != NULL ? text(q->pool->name) : json_null());
+	set(j, "pool", q->pool != NULL ? json_text(q->pool->name) :
+	    json_null());
 	set(j, "connected", json_boolean(q->connected));
 	set(j, "paused", json_boolean(q->paused != 0));
 	set(j, "paused_by", paused_by(q->paused));
@@ -201,28 +167,29 @@ queue_object(struct observer *o, const struct queue *q)
 	set(j, "last_error", q->connected && error_is_set(&q->error) ?
 	    error_object(&q->error, q->changed_us) : json_null());
 	add_backlog(j, &q->backlog);
-	set(j, "in_flight", count((uint64_t)q->nwaiting + q->nheld +
+	set(j, "in_flight", json_count((uint64_t)q->nwaiting + q->nheld +
 	    q->ndelayed + q->nrunning + q->nsettling));
-	set(j, "waiting", count(q->nwaiting));
-	set(j, "held", count(q->nheld));
-	set(j, "delayed", count(q->ndelayed));
-	set(j, "running", count(q->nrunning));
-	set(j, "settling", count(q->nsettling));
-	set(j, "held_bytes", count(q->bytes_held));
-	set(j, "prefetch", q->prefetch != 0 ? count(q->prefetch) : json_null());
-	set(j, "credit", count(q->credit));
-	set(j, "ramp", q->ramp != 0 ? count(q->ramp) : json_null());
-	set(j, "received", count(s->received));
-	set(j, "redelivered", count(s->redelivered));
-	set(j, "done", count(s->done));
-	set(j, "retried", count(s->retried));
-	set(j, "dead", count(s->dead));
-	set(j, "released", count(s->released));
+	set(j, "waiting", json_count(q->nwaiting));
+	set(j, "held", json_count(q->nheld));
+	set(j, "delayed", json_count(q->ndelayed));
+	set(j, "running", json_count(q->nrunning));
+	set(j, "settling", json_count(q->nsettling));
+	set(j, "held_bytes", json_count(q->bytes_held));
+	set(j, "prefetch", q->prefetch != 0 ? json_count(q->prefetch) :
+	    json_null());
+	set(j, "credit", json_count(q->credit));
+	set(j, "ramp", q->ramp != 0 ? json_count(q->ramp) : json_null());
+	set(j, "received", json_count(s->received));
+	set(j, "redelivered", json_count(s->redelivered));
+	set(j, "done", json_count(s->done));
+	set(j, "retried", json_count(s->retried));
+	set(j, "dead", json_count(s->dead));
+	set(j, "released", json_count(s->released));
 	add_recent(j, q, &recent);
-	set(j, "leases_extended", count(s->leases_extended));
-	set(j, "leases_lost", count(s->leases_lost));
-	set(j, "settle_errors", count(s->settle_errors));
-	set(j, "connects", count(s->connects));
+	set(j, "leases_extended", json_count(s->leases_extended));
+	set(j, "leases_lost", json_count(s->leases_lost));
+	set(j, "settle_errors", json_count(s->settle_errors));
+	set(j, "connects", json_count(s->connects));
 	set(j, "last_received_seconds", seconds_since(s->last_received_us));
 	set(j, "last_done_seconds", seconds_since(s->last_done_us));
 	if (q->type->ops->status != NULL && !q->stopped) {
@@ -244,26 +211,26 @@ pool_object(const struct pool *p)
 	unsigned busy = MIN(p->busy, p->workers);
 	struct list *l;
 
-	set(j, "workers", count(p->workers));
-	set(j, "busy", count(p->busy));
-	set(j, "min", count(p->min));
-	set(j, "max", count(p->max));
+	set(j, "workers", json_count(p->workers));
+	set(j, "busy", json_count(p->busy));
+	set(j, "min", json_count(p->min));
+	set(j, "max", json_count(p->max));
 	set(j, "utilization_percent", p->workers == 0 ? json_integer(0) :
-	    number(100.0 * busy / p->workers, 0));
-	set(j, "restarts", count(s->restarts));
+	    json_number(100.0 * busy / p->workers, 0));
+	set(j, "restarts", json_count(s->restarts));
 	set(j, "up", json_boolean(p->up));
 	set(j, "error", !p->up && error_is_set(&p->error) ?
 	    error_object(&p->error, p->changed_us) : json_null());
-	set(j, "running", count(p->running));
-	set(j, "started", count(s->started));
-	set(j, "crashes", count(s->crashes));
-	set(j, "timeouts", count(s->timeouts));
-	set(j, "verdicts", count(s->verdicts));
+	set(j, "running", json_count(p->running));
+	set(j, "started", json_count(s->started));
+	set(j, "crashes", json_count(s->crashes));
+	set(j, "timeouts", json_count(s->timeouts));
+	set(j, "verdicts", json_count(s->verdicts));
 	set(j, "busy_seconds", seconds(s->busy_us));
 	set(j, "last_verdict_seconds", seconds_since(s->last_verdict_us));
 	list_foreach(l, &p->queues)
 		(void)json_array_append_new(queues,
-		    text(list_entry(l, struct queue, pool_link)->name));
+		    json_text(list_entry(l, struct queue, pool_link)->name));
 	set(j, "queues", queues);
 	if (p->type->ops->status != NULL) {
 		json_t *own = json_object();
@@ -285,9 +252,9 @@ add_check(json_t *checks, const char *kind, const char *name,
 
 	buffer_printf(&b, "%s%s%s", kind, name != NULL ? ":" : "",
 	    name != NULL ? name : "");
-	set(j, "name", text(buffer_cstr(&b)));
+	set(j, "name", json_text(buffer_cstr(&b)));
 	set(j, "status", json_string(health_name(c->state)));
-	set(j, "detail", text(c->detail));
+	set(j, "detail", json_text(c->detail));
 	set(j, "since", time_at(c->since_us));
 	(void)json_array_append_new(checks, j);
 }
@@ -303,7 +270,7 @@ names_of_queues(const struct engine *e, const struct dependency *d)
 
 	engine_foreach_queue(q, e, l)
 		if (!q->removed && queue_requires(q, d->name))
-			(void)json_array_append_new(a, text(q->name));
+			(void)json_array_append_new(a, json_text(q->name));
 	return a;
 }
 
@@ -315,19 +282,19 @@ dependency_object(const struct engine *e, const struct dependency *d)
 
 	dependency_detail(d, why, sizeof(why));
 	set(j, "kind", json_string(d->kind->key));
-	set(j, "target", text(d->target));
+	set(j, "target", json_text(d->target));
 	set(j, "status", json_string(dependency_state_name(d->state)));
 	set(j, "ok", d->state == DEPENDENCY_PENDING ? json_null() :
 	    json_boolean(dependency_ok(d)));
-	set(j, "detail", text(why));
+	set(j, "detail", json_text(why));
 	set(j, "since", time_at(d->since_us));
 	set(j, "latency_ms", d->latency_us != 0 ? ms((double)d->latency_us) :
 	    json_null());
 	set(j, "days_left", d->days_known ? json_integer(d->days_left) :
 	    json_null());
 	set(j, "last_looked_seconds", seconds_since(d->looked_us));
-	set(j, "looks", count(d->looks));
-	set(j, "failed", count(d->failed));
+	set(j, "looks", json_count(d->looks));
+	set(j, "failed", json_count(d->failed));
 	set(j, "queues", names_of_queues(e, d));
 	return j;
 }
@@ -394,13 +361,13 @@ loop_object(const struct loop *loop)
 	struct loop_stats s;
 
 	loop_get_stats(loop, &s);
-	set(j, "turns", count(s.turns));
-	set(j, "slow_turns", count(s.slow_turns));
+	set(j, "turns", json_count(s.turns));
+	set(j, "slow_turns", json_count(s.slow_turns));
 	set(j, "longest_turn_ms", ms((double)s.longest_turn_us));
 	set(j, "longest_callback_ms", ms((double)s.longest_callback_us));
 	set(j, "longest_callback", s.longest_name != NULL ?
-	    text(s.longest_name) : json_null());
-	set(j, "callbacks", count(s.callbacks));
+	    json_text(s.longest_name) : json_null());
+	set(j, "callbacks", json_count(s.callbacks));
 	return j;
 }
 
@@ -423,7 +390,7 @@ backlog_sum(struct engine *e, bool *ret_complete)
 			sum = sat_add(sum, q->backlog.waiting);
 	}
 	*ret_complete = all;
-	return any || all ? count(sum) : json_null();
+	return any || all ? json_count(sum) : json_null();
 }
 
 json_t *
@@ -442,12 +409,13 @@ observer_status(struct observer *o)
 
 	set(j, "engine", json_string("bot-operator"));
 	set(j, "version", json_string(PACKAGE_VERSION));
-	set(j, "instance", text(observer_instance(o)));
+	set(j, "instance", json_text(observer_instance(o)));
 	set(j, "status", json_string(health_name(h)));
 	set(j, "since", time_at(o->overall_since_us));
 	set(j, "started", json_string(clock_iso(iso, o->started_realtime_us,
 	    false)));
-	set(j, "uptime_seconds", count((now - o->started_us) / USEC_PER_SEC));
+	set(j, "uptime_seconds", json_count((now - o->started_us) /
+	    USEC_PER_SEC));
 	set(j, "ready", json_boolean(observer_ready(o)));
 	if (e->phase == ENGINE_DRAINING)
 		set(j, "drain_seconds_left", seconds(e->drain_until_us -

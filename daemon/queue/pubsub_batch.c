@@ -4,13 +4,12 @@
  * became of each.
  */
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "codec/protobuf.h"
 #include "codec/rpc_status.pb-c.h"
 #include "queue/pubsub_impl.h"
 
-#define ACK_PATH	"/google.pubsub.v1.Subscriber/Acknowledge"
-#define DEADLINE_PATH	"/google.pubsub.v1.Subscriber/ModifyAckDeadline"
 #define FULL_MIN	10u
 
 struct pubsub_batch {
@@ -187,6 +186,7 @@ static void
 fill(struct pubsub_batch *b, struct list *ops, unsigned *count,
     struct slice *ids)
 {
+	uint64_t now = clock_monotonic_us();
 	size_t bytes = 0;
 	struct list *l, *tmp;
 	struct pubsub_op *first = NULL;
@@ -203,7 +203,7 @@ fill(struct pubsub_batch *b, struct list *ops, unsigned *count,
 			continue;
 		list_remove(l);
 		--*count;
-		if (!pubsub_op_begin(op))
+		if (!pubsub_op_begin(op, now))
 			continue;
 		first = op;
 		bytes += need;
@@ -224,8 +224,8 @@ send_batch(struct pubsub_queue *pq, struct list *ops, unsigned *count,
 
 	list_init(&b->ops);
 	list_init(&b->link);
-	pubsub_call_init(&b->call, pq, ack ? ACK_PATH : DEADLINE_PATH,
-	    answered, b);
+	pubsub_call_init(&b->call, pq, ack ? PUBSUB_ACKNOWLEDGE :
+	    PUBSUB_MODIFY_DEADLINE, answered, b);
 	fill(b, ops, count, ids);
 	if (b->n == 0) {
 		batch_free(b);

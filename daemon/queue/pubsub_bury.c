@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "queue/pubsub_impl.h"
 
-#define PUBLISH_PATH	"/google.pubsub.v1.Publisher/Publish"
 #define LOG_EVERY_US	(10 * USEC_PER_SEC)
 
 struct pubsub_bury {
@@ -42,11 +41,11 @@ log_failure(struct pubsub_queue *pq, const struct pubsub_bury *b,
 	if (pq->dead_log_us != 0 && now - pq->dead_log_us < LOG_EVERY_US)
 		return;
 	pq->dead_log_us = now;
-	log_warning(&((struct log_fields){ .queue = pq->queue->name,
-	    .message = b->message->name, .event = EVENT_COPY_FAILED }), "could not be published to the "
-	    "dead letters at %s: %s (%s); it is tried again until its lease "
-	    "ends, and nothing is acknowledged before", pq->dead_topic,
-	    err->text, err->code);
+	log_warning(&((struct log_fields){ .event = EVENT_COPY_FAILED,
+	    .queue = pq->queue->name, .message = b->message->name }),
+	    "could not be published to the dead letters at %s: %s (%s); it is "
+	    "tried again until its lease ends, and nothing is acknowledged "
+	    "before", pq->dead_topic, err->text, err->code);
 }
 
 static void
@@ -92,7 +91,7 @@ pubsub_bury(struct pubsub_op *op, const struct message *m,
 	    MAX(b->ndetail, (size_t)1));
 	b->attempts = s->attempt;
 	b->crashes = s->crashes;
-	pubsub_call_init(&b->call, op->receipt->pq, PUBLISH_PATH, published,
+	pubsub_call_init(&b->call, op->receipt->pq, PUBSUB_PUBLISH, published,
 	    b);
 	op->bury = b;
 	op->seconds = 0;

@@ -15,10 +15,6 @@
 #include "codec/pubsub.pb-c.h"
 #include "queue/pubsub_impl.h"
 
-#define PULL_PATH	"/google.pubsub.v1.Subscriber/Pull"
-#define ACK_PATH	"/google.pubsub.v1.Subscriber/Acknowledge"
-#define DEADLINE_PATH	"/google.pubsub.v1.Subscriber/ModifyAckDeadline"
-#define PUBLISH_PATH	"/google.pubsub.v1.Publisher/Publish"
 #define HOLD_SECONDS	120u
 #define PAGE_MAX	100u
 /* An empty pull waits at the service for what may come: that is the end. */
@@ -98,7 +94,7 @@ give_back_ids(struct pubsub_queue *pq, const struct slice *ids, size_t n)
 	if (n == 0)
 		return;
 	c = new0(struct pubsub_call);
-	pubsub_call_init(c, pq, DEADLINE_PATH, given_back, c);
+	pubsub_call_init(c, pq, PUBSUB_MODIFY_DEADLINE, given_back, c);
 	pubsub_pack_deadline(&c->body, pq->dead_from, ids, n, 0);
 	pubsub_call_send(c);
 }
@@ -107,36 +103,26 @@ give_back_ids(struct pubsub_queue *pq, const struct slice *ids, size_t n)
 static void
 give_back(struct pubsub_walk *w, bool send)
 {
+	struct chunk *chunk = chunk_new();
 	struct slice ids[PAGE_MAX];
-	struct seen *of[PAGE_MAX];
 	struct hash_node *node;
 	size_t n = 0;
 
-	do {
-		node = hash_any(&w->seen);
-		if (node != NULL) {
-			struct seen *s = container_of(node, struct seen, node);
+	while ((node = hash_any(&w->seen)) != NULL) {
+		struct seen *s = container_of(node, struct seen, node);
 
-			hash_remove(&w->seen, node);
-			of[n] = s;
-			ids[n] = (struct slice){ s->ack_id, s->nack_id };
-			n++;
-		}
-		if (n == PAGE_MAX || node == NULL) {
-			size_t kept = 0;
-
-			for (size_t i = 0; i < n; i++)
-				if (!of[i]->gone)
-					ids[kept++] = ids[i];
-			if (send)
-				give_back_ids(w->pq, ids, kept);
-			for (size_t i = 0; i < n; i++) {
-				free(of[i]->ack_id);
-				free(of[i]);
-			}
+		hash_remove(&w->seen, node);
+		if (send && !s->gone)
+			ids[n++] = chunk_copy(chunk, s->ack_id, s->nack_id);
+		free(s->ack_id);
+		free(s);
+		if (n == PAGE_MAX) {
+			give_back_ids(w->pq, ids, n);
 			n = 0;
 		}
-	} while (node != NULL);
+	}
+	give_back_ids(w->pq, ids, n);
+	chunk_unref(chunk);
 }
 
 /* ---- pages ---- */
@@ -299,7 +285,7 @@ hold_page(struct pubsub_walk *w)
 		ids[i] = w->page[i]->receipt;
 	pubsub_pack_deadline(&w->call.body, w->pq->dead_from, ids, w->n,
 	    HOLD_SECONDS);
-	ask(w, DEADLINE_PATH, page_held, 0);
+	ask(w, PUBSUB_MODIFY_DEADLINE, page_held, 0);
 }
 
 static void
@@ -352,7 +338,7 @@ pubsub_dead_open(struct queue *q, struct dead_walk *walk)
 	w->walk = walk;
 	walk->impl = w;
 	hash_init(&w->seen);
-	pubsub_call_init(&w->call, pq, PULL_PATH, page_came, w);
+	pubsub_call_init(&w->call, pq, PUBSUB_PULL, page_came, w);
 	list_push_back(&pq->walks, &w->link);
 }
 
@@ -375,7 +361,7 @@ pubsub_dead_next(struct queue *q, struct dead_walk *walk)
 		return;
 	}
 	pubsub_pack_pull(&w->call.body, w->pq->dead_from, PAGE_MAX);
-	ask(w, PULL_PATH, page_came, w->seen.count == 0 ? FIRST_PULL_US :
+	ask(w, PUBSUB_PULL, page_came, w->seen.count == 0 ? FIRST_PULL_US :
 	    NEXT_PULL_US);
 }
 
@@ -399,7 +385,7 @@ acknowledge(struct pubsub_walk *w)
 	struct slice id = { s->ack_id, s->nack_id };
 
 	pubsub_pack_ack(&w->call.body, w->pq->dead_from, &id, 1);
-	ask(w, ACK_PATH, acted, 0);
+	ask(w, PUBSUB_ACKNOWLEDGE, acted, 0);
 }
 
 /* The copy is there: the dead letter goes, also when nobody listens now. */
@@ -448,7 +434,7 @@ pubsub_dead_act(struct queue *q, struct dead_walk *walk,
 		.nattributes = w->current->nattributes,
 	};
 	pubsub_pack_publish(&w->call.body, pq->topic, &copy);
-	ask(w, PUBLISH_PATH, redriven, 0);
+	ask(w, PUBSUB_PUBLISH, redriven, 0);
 }
 
 void

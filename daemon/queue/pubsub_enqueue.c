@@ -4,7 +4,6 @@
 #include "base/alloc.h"
 #include "queue/pubsub_impl.h"
 
-#define PUBLISH_PATH	"/google.pubsub.v1.Publisher/Publish"
 
 struct enqueueing {
 	struct list link;		/* of pq->enqueues */
@@ -63,7 +62,7 @@ pubsub_enqueue(struct queue *q, struct enqueue_job *job)
 
 	e->job = job;
 	list_push_back(&pq->enqueues, &e->link);
-	pubsub_call_init(&e->call, pq, PUBLISH_PATH, published, e);
+	pubsub_call_init(&e->call, pq, PUBSUB_PUBLISH, published, e);
 	if (!pubsub_is_up(pq) || pq->stopping)
 		error_set(&e->error, ERROR_TRANSIENT, "not_connected",
 		    "the service cannot be reached now");

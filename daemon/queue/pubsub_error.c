@@ -35,9 +35,9 @@ method(const char *path)
 }
 
 static const char *
-advice(unsigned code, const char *what)
+advice(unsigned code, const char *name)
 {
-	bool publish = strcmp(what, "Publish") == 0;
+	bool publish = strcmp(name, "Publish") == 0;
 
 	switch (code) {
 	case GRPC_NOT_FOUND:
@@ -77,11 +77,11 @@ hide(char *text, const struct secret *token)
 }
 
 void
-pubsub_error(struct pubsub_queue *pq, const char *what,
+pubsub_error(struct pubsub_queue *pq, const char *path,
     const struct grpc_status *status, const struct error *err,
     struct error *ret)
 {
-	const char *name = method(what), *do_this;
+	const char *name = method(path), *do_this;
 	bool publish = strcmp(name, "Publish") == 0;
 	char said[120], message[sizeof(status->message)];
 

@@ -55,6 +55,15 @@
 #define PUBSUB_STOP_US		(5 * USEC_PER_SEC)
 #define PUBSUB_NAME_BYTES	600	/* "projects/P/subscriptions/S" */
 
+/* google/pubsub/v1/pubsub.proto */
+#define PUBSUB_SUBSCRIBER	"/google.pubsub.v1.Subscriber/"
+#define PUBSUB_PUBLISH		"/google.pubsub.v1.Publisher/Publish"
+#define PUBSUB_ACKNOWLEDGE	PUBSUB_SUBSCRIBER "Acknowledge"
+#define PUBSUB_MODIFY_DEADLINE	PUBSUB_SUBSCRIBER "ModifyAckDeadline"
+#define PUBSUB_PULL		PUBSUB_SUBSCRIBER "Pull"
+#define PUBSUB_STREAMING_PULL	PUBSUB_SUBSCRIBER "StreamingPull"
+#define PUBSUB_GET		PUBSUB_SUBSCRIBER "GetSubscription"
+
 struct pubsub_queue;
 struct pubsub_bury;
 
@@ -101,8 +110,8 @@ bool	pubsub_authorized(struct pubsub_queue *);
 void	pubsub_add_metadata(struct pubsub_queue *, struct grpc_metadata *,
 	    uint64_t *ret_generation);
 
-/* What a status means here, and what to do; what: "receiving from X". */
-void	pubsub_error(struct pubsub_queue *, const char *what,
+/* What a status means here, and what to do; path: of the call. */
+void	pubsub_error(struct pubsub_queue *, const char *path,
 	    const struct grpc_status *, const struct error *err,
 	    struct error *ret);
 /* A stream that ended so is to be opened again; facts of Google's libraries:
@@ -208,7 +217,7 @@ struct pubsub_stream {
 	unsigned outstanding;		/* about as the service counts them */
 	unsigned delayed;		/* of these: retries that wait there */
 	unsigned deadline;		/* seconds, as last told */
-	uint64_t since_us, last_us;	/* opened, last message */
+	uint64_t last_us;		/* last message, or opened */
 	uint64_t bytes;			/* received, for the rate */
 	uint64_t generation;		/* of the token */
 	bool good;			/* it has brought messages, or stood */
@@ -256,11 +265,11 @@ void	pubsub_streams_closed(struct pubsub_queue *);
 void	pubsub_op_succeeded(struct pubsub_op *);
 void	pubsub_op_failed(struct pubsub_op *, const struct error *, bool final);
 /* Is there still something for it to do? Renewals may come too late. */
-bool	pubsub_op_begin(struct pubsub_op *);
+bool	pubsub_op_begin(struct pubsub_op *, uint64_t now_us);
 
 /* Sends full batches; those that are not full too when all is set. */
 void	pubsub_batches(struct pubsub_queue *, bool all);
-/* Gives the ops of all open batches to fn's list, and cancels them. */
+/* Moves the ops of all open batches to the list, and cancels them. */
 void	pubsub_batches_cancel(struct pubsub_queue *, struct list *ops);
 
 void	pubsub_bury(struct pubsub_op *, const struct message *,
@@ -394,7 +403,6 @@ struct pubsub_queue {
 	struct hash by_id;
 	unsigned nreceipts;
 	struct histogram held;		/* how long messages are held */
-	unsigned p99_seconds;		/* of these; 0: not yet known */
 
 	/* Settling. */
 	struct task batch_task;

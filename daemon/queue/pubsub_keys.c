@@ -101,19 +101,6 @@ check_name(struct config *config, const struct config_section *s,
 }
 
 static void
-check_url(struct config *config, const struct config_section *s,
-    const char *key)
-{
-	struct error err = ERROR_INIT;
-	struct http_url url;
-
-	if (config_is_set(s, key) &&
-	    http_url_parse(&url, config_string(s, key), &err) < 0)
-		config_problem(config, s, key, "%s=%s: %s", key,
-		    config_string(s, key), err.text);
-}
-
-static void
 check(struct pubsub_queue *pq, struct config *config,
     const struct config_section *s)
 {
@@ -122,8 +109,8 @@ check(struct pubsub_queue *pq, struct config *config,
 	check_name(config, s, "Topic", "topics");
 	if (!pq->dead_by_broker)
 		check_name(config, s, "DeadLetter", "topics");
-	check_url(config, s, "Endpoint");
-	check_url(config, s, "MonitoringEndpoint");
+	(void)http_url_check(config, s, "Endpoint");
+	(void)http_url_check(config, s, "MonitoringEndpoint");
 	if (pq->config_project != NULL &&
 	    strchr(pq->config_project, '/') != NULL)
 		config_problem(config, s, "Project", "Project=%s is no id of a "

@@ -232,9 +232,9 @@ renewed_message(const struct pubsub_op *op)
 }
 
 bool
-pubsub_op_begin(struct pubsub_op *op)
+pubsub_op_begin(struct pubsub_op *op, uint64_t now_us)
 {
-	op->asked_us = clock_monotonic_us();
+	op->asked_us = now_us;
 	op->version = op->receipt->version;
 	if (op->kind == OP_RENEW && renewed_message(op) == NULL) {
 		op_end(op);
@@ -409,8 +409,8 @@ log_refused(struct pubsub_queue *pq, const struct error *err)
 	    now - pq->refused_log_us < LOG_EVERY_US))
 		return;
 	pq->refused_log_us = now;
-	log_warning(LOG_QUEUE_EVENT(pq->queue->name,
-		    EVENT_SETTLE_FAILED), "a message cannot be settled: "
+	log_warning(LOG_QUEUE_EVENT(pq->queue->name, EVENT_SETTLE_FAILED),
+	    "a message cannot be settled: "
 	    "%s (%s); it is tried again until its lease ends", err->text,
 	    err->code);
 }

@@ -12,7 +12,6 @@
 #include "codec/pubsub.pb-c.h"
 #include "queue/pubsub_impl.h"
 
-#define GET_PATH	"/google.pubsub.v1.Subscriber/GetSubscription"
 #define ENDPOINT	"https://pubsub.googleapis.com"
 
 /* ---- endpoint and credentials ---- */
@@ -316,7 +315,7 @@ pubsub_setup(struct pubsub_queue *pq)
 void
 pubsub_setup_init(struct pubsub_queue *pq)
 {
-	pubsub_call_init(&pq->setup_call, pq, GET_PATH, came, pq);
+	pubsub_call_init(&pq->setup_call, pq, PUBSUB_GET, came, pq);
 	google_waiter_init(&pq->token_waiter, token_came, pq);
 	memcpy(pq->client_id, "bot-operator-", 13);
 	random_hex(pq->client_id + 13, 16);

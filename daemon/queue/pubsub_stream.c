@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "queue/pubsub_impl.h"
 
-#define STREAM_PATH	"/google.pubsub.v1.Subscriber/StreamingPull"
 /* Google's libraries send a request so often; the service ends what is silent
    on our side. */
 #define ALIVE_US	(30 * USEC_PER_SEC)
@@ -171,7 +170,7 @@ on_done(struct grpc_call *g, const struct grpc_status *status,
 	}
 	if (ours || correct(s, status->code))
 		return;
-	pubsub_error(pq, STREAM_PATH, status, err, &e);
+	pubsub_error(pq, PUBSUB_STREAMING_PULL, status, err, &e);
 	if (is_no_outage(s, status, &e)) {
 		log_debug(LOG_QUEUE(pq->queue->name), "a stream has ended, and "
 		    "is opened again: %s (%s)", e.text, e.code);
@@ -194,10 +193,10 @@ pubsub_stream_open(struct pubsub_stream *s, unsigned window)
 	s->window = window;
 	s->outstanding = s->delayed = 0;
 	s->deadline = pubsub_deadline(pq);
-	s->since_us = s->last_us = clock_monotonic_us();
+	s->last_us = clock_monotonic_us();
 	s->good = false;
 	s->grpc = (struct grpc_call){
-		.path = STREAM_PATH,
+		.path = PUBSUB_STREAMING_PULL,
 		.add_metadata = add_metadata,
 		.on_open = on_open,
 		.on_message = on_message,

@@ -47,10 +47,7 @@ adapt_lease(struct pubsub_queue *pq)
 	if (pq->fixed_lease || pq->held.count < HELD_MIN)
 		return;
 	p99 = histogram_percentile(&pq->held, 99);
-	pq->p99_seconds = (unsigned)(MIN(p99, PUBSUB_DEADLINE_MAX *
-	    USEC_PER_SEC) / USEC_PER_SEC + 1);
-	pq->queue->lease_us = MAX(pq->p99_seconds, PUBSUB_DEADLINE_MIN) *
-	    USEC_PER_SEC;
+	pq->queue->lease_us = p99 + USEC_PER_SEC;
 	pq->queue->lease_us = pubsub_deadline(pq) * USEC_PER_SEC;
 	if (pq->held.count > HELD_MAX)
 		histogram_clear(&pq->held);

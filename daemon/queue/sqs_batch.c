@@ -102,24 +102,14 @@ entry_done(struct sqs_batch *b, const struct entry *e, bool good)
 static void
 read_entry(struct json_scan *s, struct entry *e)
 {
-	struct slice key;
+	const struct json_scan_member members[] = {
+		{ "Id", &e->id },
+		{ "Code", &e->code },
+		{ "Message", &e->text },
+	};
 
 	*e = (struct entry){ .id = { NULL, 0 } };
-	if (json_scan_peek(s) != JSON_SCAN_OBJECT) {
-		(void)json_scan_skip(s);
-		return;
-	}
-	(void)json_scan_enter_object(s);
-	while (json_scan_next_key(s, &key)) {
-		if (slice_is(key, "Id"))
-			(void)json_scan_text(s, &e->id);
-		else if (slice_is(key, "Code"))
-			(void)json_scan_text(s, &e->code);
-		else if (slice_is(key, "Message"))
-			(void)json_scan_text(s, &e->text);
-		else
-			(void)json_scan_skip(s);
-	}
+	json_scan_texts(s, members, ARRAY_SIZE(members));
 }
 
 /* One list of the answer. */

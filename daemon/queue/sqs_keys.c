@@ -94,19 +94,6 @@ sqs_keys_reload(struct sqs_queue *sq, const struct config_section *s)
 	    10 * USEC_PER_SEC;
 }
 
-static void
-check_url(struct config *config, const struct config_section *s,
-    const char *key)
-{
-	struct error err = ERROR_INIT;
-	struct http_url url;
-
-	if (config_is_set(s, key) &&
-	    http_url_parse(&url, config_string(s, key), &err) < 0)
-		config_problem(config, s, key, "%s=%s: %s", key,
-		    config_string(s, key), err.text);
-}
-
 static bool
 is_fifo(const char *name)
 {
@@ -140,8 +127,8 @@ check(struct sqs_queue *sq, struct config *config,
 	    !is_fifo(sq->dead_letter))
 		config_problem(config, s, "DeadLetter", "DeadLetter= of a FIFO "
 		    "queue must be one too: its name ends with .fifo");
-	check_url(config, s, "QueueUrl");
-	check_url(config, s, "Endpoint");
+	(void)http_url_check(config, s, "QueueUrl");
+	(void)http_url_check(config, s, "Endpoint");
 }
 
 void

@@ -46,23 +46,13 @@ system_slot(struct sqs_parts *p, struct slice name)
 static void
 read_user_value(struct json_scan *s, struct sqs_user_attribute *a)
 {
-	struct slice key;
+	const struct json_scan_member members[] = {
+		{ "DataType", &a->type },
+		{ "StringValue", &a->string },
+		{ "BinaryValue", &a->binary },
+	};
 
-	if (json_scan_peek(s) != JSON_SCAN_OBJECT) {
-		(void)json_scan_skip(s);
-		return;
-	}
-	(void)json_scan_enter_object(s);
-	while (json_scan_next_key(s, &key)) {
-		if (slice_is(key, "DataType"))
-			(void)json_scan_text(s, &a->type);
-		else if (slice_is(key, "StringValue"))
-			(void)json_scan_text(s, &a->string);
-		else if (slice_is(key, "BinaryValue"))
-			(void)json_scan_text(s, &a->binary);
-		else
-			(void)json_scan_skip(s);
-	}
+	json_scan_texts(s, members, ARRAY_SIZE(members));
 }
 
 /* False: there are too many. */

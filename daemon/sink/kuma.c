@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "codec/url.h"
 #include "sink/sink_impl.h"
@@ -454,10 +455,10 @@ kumas_add_json(const struct sinks *all, json_t *object)
 	list_foreach(l, &all->kumas) {
 		const struct kuma *k = list_entry(l, struct kuma, link);
 		json_t *j = sink_record_json(&k->record);
-		json_t *key = sink_text_json(k->name);
+		json_t *key = json_text(k->name);
 
 		json_object_set_new(j, "type", json_string("kuma"));
-		json_object_set_new(j, "for", sink_text_json(k->watched));
+		json_object_set_new(j, "for", json_text(k->watched));
 		json_object_set_new(j, "queued",
 		    json_integer(http_busy(&k->request)));
 		json_object_set_new(j, "up", k->known ? json_boolean(k->up) :

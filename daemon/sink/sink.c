@@ -62,25 +62,6 @@ sink_dropped(struct sink_record *r, unsigned n, const char *why)
 		    n == 1 ? "" : "s", why, r->dropped);
 }
 
-static json_t *
-count(uint64_t n)
-{
-	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
-}
-
-json_t *
-sink_text_json(const char *s)
-{
-	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
-	json_t *j = json_string(s);
-
-	if (j != NULL)
-		return j;
-	json_add_string(&b, slice_of(s));
-	j = json_loadb(buffer_head(&b), buffer_len(&b), JSON_DECODE_ANY, NULL);
-	return j != NULL ? j : json_string("?");
-}
-
 json_t *
 sink_record_json(const struct sink_record *r)
 {
@@ -92,18 +73,19 @@ sink_record_json(const struct sink_record *r)
 		e = json_object();
 		json_object_set_new(e, "class",
 		    json_string(error_class_name(r->error.class)));
-		json_object_set_new(e, "code", sink_text_json(r->error.code));
-		json_object_set_new(e, "text", sink_text_json(r->error.text));
+		json_object_set_new(e, "code", json_text(r->error.code));
+		json_object_set_new(e, "text", json_text(r->error.text));
 		json_object_set_new(e, "at", json_string(clock_iso(iso,
 		    r->error_at_us, false)));
 	}
-	json_object_set_new(j, "sent", count(r->sent));
-	json_object_set_new(j, "failed", count(r->failed));
-	json_object_set_new(j, "dropped", count(r->dropped));
-	json_object_set_new(j, "retries", count(r->retries));
+	json_object_set_new(j, "sent", json_count(r->sent));
+	json_object_set_new(j, "failed", json_count(r->failed));
+	json_object_set_new(j, "dropped", json_count(r->dropped));
+	json_object_set_new(j, "retries", json_count(r->retries));
 	json_object_set_new(j, "failing", json_boolean(r->failing));
 	json_object_set_new(j, "last_sent_seconds", r->sent_us == 0 ?
-	    json_null() : count((now - MIN(now, r->sent_us)) / USEC_PER_SEC));
+	    json_null() : json_count((now - MIN(now, r->sent_us)) /
+	    USEC_PER_SEC));
 	json_object_set_new(j, "last_error", e);
 	return j;
 }
@@ -163,16 +145,10 @@ sink_check_url(struct config *c, const struct config_section *s,
     const char *key)
 {
 	const char *text = config_string(s, key);
-	struct http_url url;
-	struct error err;
 
-	if (text == NULL || *text == '\0')
-		return 0;
-	if (http_url_parse(&url, text, &err) < 0) {
-		config_problem(c, s, key, "%s=: %s", key, err.text);
+	if (http_url_check(c, s, key) < 0)
 		return -EINVAL;
-	}
-	if (memchr(url.target.p, '?', url.target.n) != NULL) {
+	if (text != NULL && strchr(text, '?') != NULL) {
 		config_problem(c, s, key, "%s= has no query: leave out \"?\" "
 		    "and what follows", key);
 		return -EINVAL;

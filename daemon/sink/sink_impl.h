@@ -38,8 +38,6 @@ void	sink_dropped(struct sink_record *, unsigned n, const char *why);
 /* {"sent","failed","dropped","retries","failing","last_sent_seconds",
    "last_error"} */
 json_t	*sink_record_json(const struct sink_record *);
-/* Text of any origin as a JSON string. */
-json_t	*sink_text_json(const char *);
 
 /* Stars out whatever part of the text is the secret, or of it what follows
    its last slash: peers may repeat what they were sent. */

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "sink/slack_impl.h"
 
@@ -332,7 +333,7 @@ slack_json(const struct slack *k)
 
 		if (!k->settings.webhook)
 			json_object_set_new(one, "channel",
-			    sink_text_json(lane->target));
+			    json_text(lane->target));
 		json_object_set_new(one, "queued", json_integer(lane->n));
 		json_object_set_new(channels, names[i], one);
 	}

@@ -383,6 +383,32 @@ test_an_end_that_is_missing(void **state)
 	assert_int_equal(s.error_at, 4);
 }
 
+static void
+test_texts_of_an_object(void **state)
+{
+	char good[] = "{\"a\":\"x\\ny\",\"n\":{\"a\":\"no\"},\"b\":7}";
+	char other[] = "[1]", bad[] = "{\"a\":\"x\",}";
+	struct slice a = { NULL, 0 }, b = SLICE("old"), c = SLICE("kept");
+	const struct json_scan_member members[] = {
+		{ "a", &a }, { "b", &b }, { "c", &c },
+	};
+	struct json_scan s;
+
+	(void)state;
+	json_scan_init(&s, good, sizeof(good) - 1);
+	json_scan_texts(&s, members, ARRAY_SIZE(members));
+	assert_int_equal(json_scan_end(&s), 0);
+	assert_true(slice_is(a, "x\ny"));
+	assert_null(b.p);		/* there, and no text */
+	assert_true(slice_is(c, "kept"));
+	json_scan_init(&s, other, sizeof(other) - 1);
+	json_scan_texts(&s, members, ARRAY_SIZE(members));
+	assert_int_equal(json_scan_end(&s), 0);
+	json_scan_init(&s, bad, sizeof(bad) - 1);
+	json_scan_texts(&s, members, ARRAY_SIZE(members));
+	assert_int_equal(json_scan_end(&s), -EPROTO);
+}
+
 int
 main(void)
 {
@@ -397,6 +423,7 @@ main(void)
 		cmocka_unit_test(test_goes_back_after_raw),
 		cmocka_unit_test(test_errors_say_where_and_stay),
 		cmocka_unit_test(test_an_end_that_is_missing),
+		cmocka_unit_test(test_texts_of_an_object),
 	};
 
 	return cmocka_run_group_tests_name("json_scan", tests, NULL, NULL);
