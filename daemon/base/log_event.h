@@ -133,6 +133,18 @@
 /* Something was not told */
 #define EVENT_SINK_DROPPED \
 	"4a5b0d77fc7249058fe176f396016de4"
+/* A rule's condition began, holds for long, or ended */
+#define EVENT_ALERT \
+	"43137ee91f874ca5b71e2af713874077"
+/* People are not told for a while */
+#define EVENT_SILENCE \
+	"7359f06bb65f4a128d6d1240c1b4a071"
+/* What alerts keep over a restart */
+#define EVENT_ALERT_STATES \
+	"7acda17c5176484eb51f45ac8c37c413"
+/* More than is kept */
+#define EVENT_TOO_MANY \
+	"eac1c598753b4b6d88281999e3f4c8c3"
 /* Somebody may not use botctl */
 #define EVENT_CONTROL_REFUSED \
 	"d94b7de60a274a27b5799fd92f555659"

@@ -69,7 +69,7 @@ log_alert(const struct alert *x, enum log_level level, const char *text)
 	const struct alert_rule *r = x->rule;
 	char value[FIGURE_TEXT_BYTES];
 	/* Not among the reasons that the next alert shows. */
-	struct log_fields f = { .unwatched = true };
+	struct log_fields f = { .event = EVENT_ALERT, .unwatched = true };
 
 	if (r->when.figure.scope == FIGURE_QUEUE)
 		f.queue = x->subject;
@@ -123,8 +123,9 @@ alert_add(struct alerts *a, struct alert_rule *r, const char *subject)
 	if (a->nalerts >= ALERTS_MAX) {
 		a->dropped++;
 		if (!a->full_told)
-			log_error(NULL, "more than %d alerts at once: further "
-			    "ones are not followed until some end", ALERTS_MAX);
+			log_error(LOG_EVENT(EVENT_TOO_MANY), "more than %d "
+			    "alerts at once: further ones are not followed "
+			    "until some end", ALERTS_MAX);
 		a->full_told = true;
 		return NULL;
 	}

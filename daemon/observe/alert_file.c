@@ -158,10 +158,12 @@ alert_file_save(struct alerts *a)
 	r = replace(a->path, buffer_slice(&b));
 	a->saved_us = now;
 	if (r == 0 && a->save_error != 0)
-		log_notice(NULL, "alert states are saved at %s again",
+		log_notice(LOG_EVENT(EVENT_ALERT_STATES),
+		    "alert states are saved at %s again",
 		    a->path);
 	if (r < 0 && r != a->save_error)
-		log_warning(NULL, "alert states cannot be saved at %s: %s; a "
+		log_warning(LOG_EVENT(EVENT_ALERT_STATES),
+		    "alert states cannot be saved at %s: %s; a "
 		    "restart would forget running durations and silences; "
 		    "trying again (State= names the folder)", a->path,
 		    strerror(-r));
@@ -232,7 +234,8 @@ take_alert(struct alerts *a, const struct saved *s, json_int_t saved_us)
 	struct alert *x;
 
 	if (r == NULL || strcmp(r->when.text, s->when) != 0) {
-		log_notice(NULL, "alert %s of %s was %s before the restart; "
+		log_notice(LOG_EVENT(EVENT_ALERT_STATES),
+		    "alert %s of %s was %s before the restart; "
 		    "the rule is %s now, so that is forgotten", s->rule,
 		    *s->subject != '\0' ? s->subject : "the operator",
 		    s->state, r == NULL ? "gone" : "another");
@@ -394,7 +397,8 @@ alert_file_load(struct alerts *a)
 		return;
 	a->on_disk = true;
 	if (r < 0) {
-		log_warning(NULL, "alert states cannot be read from %s: %s; "
+		log_warning(LOG_EVENT(EVENT_ALERT_STATES),
+		    "alert states cannot be read from %s: %s; "
 		    "durations and silences begin anew", a->path,
 		    strerror(-r));
 		return;
@@ -403,7 +407,7 @@ alert_file_load(struct alerts *a)
 		return;
 	aside = xasprintf("%s.broken", a->path);
 	r = rename(a->path, aside) < 0 ? -errno : 0;
-	log_warning(NULL, "alert states at %s are not usable: %s; durations "
-	    "and silences begin anew%s%s", a->path, buffer_cstr(&why),
-	    r == 0 ? "; it is kept as " : "", r == 0 ? aside : "");
+	log_warning(LOG_EVENT(EVENT_ALERT_STATES), "alert states at %s are not "
+	    "usable: %s; durations and silences begin anew%s%s", a->path,
+	    buffer_cstr(&why), r == 0 ? "; it is kept as " : "", r == 0 ? aside : "");
 }

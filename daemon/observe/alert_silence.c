@@ -82,7 +82,8 @@ silences_expire(struct alerts *a)
 
 		if (now < s->until_us)
 			continue;
-		log_notice(NULL, "the silence of %s is over", s->pattern);
+		log_notice(LOG_EVENT(EVENT_SILENCE),
+		    "the silence of %s is over", s->pattern);
 		silence_free(a, s);
 		a->dirty = true;
 	}
@@ -116,7 +117,8 @@ alerts_silence(struct alerts *a, const char *pattern, uint64_t span_us,
 	s->from_us = clock_realtime_us();
 	s->span_us = span_us;
 	s->until_us = sat_add(clock_monotonic_us(), span_us);
-	log_notice(NULL, "alerts that match %s are silent for %s", pattern,
+	log_notice(LOG_EVENT(EVENT_SILENCE),
+	    "alerts that match %s are silent for %s", pattern,
 	    clock_span(span, span_us));
 	*ret_id = s->id;
 	a->dirty = true;

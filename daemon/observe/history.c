@@ -289,8 +289,9 @@ static void
 tell_full(struct history *all, const char *what)
 {
 	if (!all->full_told)
-		log_notice(NULL, "more than %d %s: the history is kept of the "
-		    "first ones only", HISTORY_MAX, what);
+		log_notice(LOG_EVENT(EVENT_TOO_MANY), "more than %d %s: the "
+		    "history is kept of the first ones only",
+		    HISTORY_MAX, what);
 	all->full_told = true;
 }
 

@@ -3,6 +3,7 @@
 A real journald in a mount namespace of its own, with a private /run; no
 systemd is needed as PID 1.
 """
+import glob
 import json
 import os
 import re
@@ -129,6 +130,9 @@ def test_every_event_has_an_entry_in_the_catalog(r):
     assert not [i for i in ids.values() if len(i) != 32 or i[12] != "4"], "systemd-id128 new makes them"
     known = {name for name in used() if name in ids}
     assert known == set(ids), "never logged: %s" % (set(ids) - known)
+    bare = [(p, line) for p in glob.glob(os.path.join(rig.SOURCE, "daemon", "*", "*.c")) for line in open(p)
+            if re.search(r"log_(notice|warning|error)\((NULL|LOG_QUEUE\(|LOG_POOL\()", line)]
+    assert not bare, "lines without a kind of event: %s" % bare
     with open(CATALOG) as f:
         text = f.read()
     entries = re.findall(r"^-- ([0-9a-f]{32})\n((?:[A-Z][A-Za-z-]+: .+\n)+)\n((?:(?!-- ).*\n)*)", text, re.M)

@@ -386,8 +386,8 @@ test_an_end_that_is_missing(void **state)
 static void
 test_texts_of_an_object(void **state)
 {
-	char good[] = "{\"a\":\"x\\ny\",\"n\":{\"a\":\"no\"},\"b\":7}";
-	char other[] = "[1]", bad[] = "{\"a\":\"x\",}";
+	char object[] = "{\"a\":\"x\\ny\",\"n\":{\"a\":\"no\"},\"b\":7}";
+	char array[] = "[1]", broken[] = "{\"a\":\"x\",}";
 	struct slice a = { NULL, 0 }, b = SLICE("old"), c = SLICE("kept");
 	const struct json_scan_member members[] = {
 		{ "a", &a }, { "b", &b }, { "c", &c },
@@ -395,16 +395,16 @@ test_texts_of_an_object(void **state)
 	struct json_scan s;
 
 	(void)state;
-	json_scan_init(&s, good, sizeof(good) - 1);
+	json_scan_init(&s, object, sizeof(object) - 1);
 	json_scan_texts(&s, members, ARRAY_SIZE(members));
 	assert_int_equal(json_scan_end(&s), 0);
 	assert_true(slice_is(a, "x\ny"));
 	assert_null(b.p);		/* there, and no text */
 	assert_true(slice_is(c, "kept"));
-	json_scan_init(&s, other, sizeof(other) - 1);
+	json_scan_init(&s, array, sizeof(array) - 1);
 	json_scan_texts(&s, members, ARRAY_SIZE(members));
 	assert_int_equal(json_scan_end(&s), 0);
-	json_scan_init(&s, bad, sizeof(bad) - 1);
+	json_scan_init(&s, broken, sizeof(broken) - 1);
 	json_scan_texts(&s, members, ARRAY_SIZE(members));
 	assert_int_equal(json_scan_end(&s), -EPROTO);
 }
