@@ -37,6 +37,12 @@ def explain():
                            "SYSLOG_IDENTIFIER=bot-operator"], check=True, stdout=subprocess.PIPE).stdout.decode()
 
 
+def in_journal():
+    """The daemon's entries as JSON lines."""
+    return subprocess.run(["journalctl", "-D", "/run/log/journal", "-o", "json", "--no-pager",
+                           "SYSLOG_IDENTIFIER=bot-operator"], stdout=subprocess.PIPE).stdout.decode()
+
+
 def inside(folder):
     """In the namespace: prints the daemon's entries as JSON lines."""
     r = rig.Rig("journal")
@@ -60,15 +66,13 @@ def inside(folder):
                 f.write("secret body")
             os.rename(os.path.join(r.dir, "spool", "tmp", "first"), os.path.join(r.dir, "spool", "new", "first"))
             wait_for("the dead letter", lambda: os.path.exists(os.path.join(r.dir, "spool", "dead", "first")))
+            wait_for("ready", lambda: events()["READY"] in in_journal())
             p.terminate()
             p.wait(rig.DEADLINE)
 
-        def entries():
-            out = subprocess.run(["journalctl", "-D", "/run/log/journal", "-o", "json", "--no-pager",
-                                  "SYSLOG_IDENTIFIER=bot-operator"], stdout=subprocess.PIPE).stdout.decode()
-            return out if "drained" in out else None
+        wait_for("the last entry", lambda: events()["STOPPED"] in in_journal())
         with open(os.path.join(folder, "entries"), "w") as f:
-            f.write(wait_for("the last entry", entries))
+            f.write(in_journal())
         with open(os.path.join(folder, "explained"), "w") as f:
             f.write(explain())
         failed = False
