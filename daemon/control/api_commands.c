@@ -51,6 +51,16 @@ api_find_queue(struct api_conn *c, json_t *request)
 	return NULL;
 }
 
+bool
+api_refuse_standby(struct api_conn *c)
+{
+	if (c->api->p.engine->phase != ENGINE_STANDBY)
+		return false;
+	api_fail(c, "it is in standby and has no queue open; \"botctl promote\" "
+	    "changes that");
+	return true;
+}
+
 /* ---- looking ---- */
 
 static void
@@ -176,6 +186,37 @@ cmd_drain(struct api_conn *c, json_t *request _unused_)
 	p->on_drain(p->owner);
 }
 
+/* ---- standby ---- */
+
+static void
+change_role(struct api_conn *c, const char *what,
+    int (*change)(void *owner, struct buffer *ret_why))
+{
+	const struct api_params *p = &c->api->p;
+	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
+	int r;
+
+	api_audit(c, NULL, what);
+	r = change(p->owner, &why);
+	if (r < 0)
+		api_fail(c, "%s", buffer_cstr(&why));
+	else
+		api_ok(c, json_pack("{s:b,s:s}", "changed", r > 0, "status",
+		    health_name(observer_health(p->observer))));
+}
+
+static void
+cmd_promote(struct api_conn *c, json_t *request _unused_)
+{
+	change_role(c, "promotion", c->api->p.on_promote);
+}
+
+static void
+cmd_demote(struct api_conn *c, json_t *request _unused_)
+{
+	change_role(c, "demotion", c->api->p.on_demote);
+}
+
 static void
 cmd_reload(struct api_conn *c, json_t *request _unused_)
 {
@@ -210,6 +251,8 @@ static const struct command {
 	{ "resume", " queue all ", cmd_resume },
 	{ "scale", " pool min max ", cmd_scale },
 	{ "drain", " ", cmd_drain },
+	{ "promote", " ", cmd_promote },
+	{ "demote", " ", cmd_demote },
 	{ "reload", " ", cmd_reload },
 	{ "show-config", " ", cmd_show_config },
 	{ "dead-list", " queue limit after ", api_dead },

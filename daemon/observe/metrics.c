@@ -504,7 +504,7 @@ add_health(struct buffer *b, struct observer *o, enum health health)
 	buffer_add_str(b, "} 1\n");
 
 	family(b, "status", "stateset", NULL, "How it goes, overall.");
-	for (enum health h = HEALTH_STARTING; h <= HEALTH_DRAINING; h++)
+	for (enum health h = HEALTH_STARTING; h <= HEALTH_STANDBY; h++)
 		u64_sample(b, "status", "", P "status", health_name(h),
 		    h == health);
 

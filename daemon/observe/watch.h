@@ -73,6 +73,7 @@ struct observer {
 	struct list queues, pools;
 	const struct checks *checks;	/* NULL: there are none */
 	uint64_t started_us;		/* monotonic */
+	uint64_t begun_us;		/* the same, or the end of standby */
 	uint64_t started_realtime_us;
 	uint64_t tick_us;		/* when the last sample was taken */
 	uint64_t late_us;		/* how late that was */
