@@ -319,6 +319,11 @@ def suite_quickstart():
     case("scripts/quickstart --once", ["scripts/quickstart", "--once"], busy=True, nice=NICE, env={name: value})
 
 
+def suite_package():
+    """packages and units in a booted systemd"""
+    when_built("gcc", lambda where: python_suites("gcc", where, "package"))
+
+
 SUITES = {n[6:].replace("_", "-"): f for n, f in list(globals().items()) if n.startswith("suite_")}
 
 
