@@ -21,6 +21,7 @@
 #include "observe/check.h"
 #include "observe/notify.h"
 #include "sink/sink.h"
+#include "worker/worker.h"
 
 #define EXIT_USAGE	2
 #define EXIT_BAD_CONFIG	78	/* sysexits(3): EX_CONFIG */
@@ -489,6 +490,7 @@ start(struct operator *o)
 		return -EADDRINUSE;
 	}
 	o->started_us = clock_monotonic_us();
+	worker_setup_cgroups();
 	checks_start(o->checks);
 	if (starts_in_standby(o))
 		engine_standby(o->engine);

@@ -428,6 +428,9 @@ on_verdict(struct worker *w, const struct frame *f, uint64_t step_us)
 		    slice_is(v.error_type, ERROR_TYPE_OUT_OF_MEMORY));
 		if (v.killed_worker)
 			w->wp->pool->stats.crashes++;
+		/* The kernel's word counts more than what became of it. */
+		if (w->kind == HANDLER_COMMAND && cgroup_ran_out(w->group))
+			v.error_type = SLICE(ERROR_TYPE_OUT_OF_MEMORY);
 	}
 	/* Several answers at once: each took its share of the time. */
 	if (step_us != 0 || m->started_us == 0)
@@ -660,19 +663,64 @@ open_pairs(struct pair *sock, struct pair *out, struct pair *err)
 	return 0;
 }
 
+/*
+ * The runner's command line: it enters the control group before anything else,
+ * whose limit of memory then takes the place of RLIMIT_DATA.  An array of our
+ * own; what it points at is to be freed with argv_free().
+ */
+static char **
+argv_new(const struct worker *w)
+{
+	char *const *set = w->wp->set->argv;
+	char **argv;
+	size_t n = 0, to = 0;
+
+	while (set[n] != NULL)
+		n++;
+	argv = xreallocarray(NULL, n + CGROUP_PLACES + 1, sizeof(*argv));
+	for (size_t i = 0; i < n; i++) {
+		/* The name, the verb, then options up to "--". */
+		if (i == 2)
+			for (size_t k = 0; k < CGROUP_PLACES; k++)
+				if (w->group != NULL &&
+				    w->group->dirs[k] != NULL)
+					argv[to++] = xasprintf("--cgroup=%s",
+					    w->group->dirs[k]);
+		if (w->group != NULL && i >= 2 &&
+		    strncmp(set[i], "--memory=", 9) == 0)
+			continue;
+		argv[to++] = xstrdup(set[i]);
+		if (strcmp(set[i], "--") == 0)
+			while (++i < n)
+				argv[to++] = xstrdup(set[i]);
+	}
+	argv[to] = NULL;
+	return argv;
+}
+
+static void
+argv_free(char **argv)
+{
+	for (size_t i = 0; argv[i] != NULL; i++)
+		free(argv[i]);
+	free(argv);
+}
+
 static int
 start(struct worker *w, struct pair *sock, struct pair *out, struct pair *err)
 {
 	const struct settings *set = w->wp->set;
 	struct loop *loop = w->wp->loop;
+	char **argv = argv_new(w);
 	struct child_params params = {
-		.path = set->runner, .argv = set->argv, .envp = set->envp,
+		.path = set->runner, .argv = argv, .envp = set->envp,
 		.fds = { -1, out->theirs, err->theirs, sock->theirs },
 	};
 	struct rusage self;
 	int r;
 
 	r = child_start(&w->child, loop, &params);
+	argv_free(argv);
 	if (r < 0)
 		return r;
 	w->pid = w->child.pid;
@@ -712,14 +760,19 @@ worker_new(struct worker_pool *wp, struct error *err)
 	task_init(&w->write_task, LOOP_WRITE, "worker.write", on_write, w);
 	output_init(&w->out_pipe, w);
 	output_init(&w->err_pipe, w);
+	error_clear(err);
 	r = open_pairs(&sock, &out, &errp);
-	if (r == 0)
-		r = start(w, &sock, &out, &errp);
+	if (r == 0) {
+		w->group = cgroup_new(wp->pool->name, &wp->set->limits, err);
+		r = error_is_set(err) ? -ECANCELED :
+		    start(w, &sock, &out, &errp);
+	}
 	pair_close(&sock);
 	pair_close(&out);
 	pair_close(&errp);
 	if (r < 0) {
-		error_set_errno(err, r, "%s", wp->set->runner);
+		if (!error_is_set(err))
+			error_set_errno(err, r, "%s", wp->set->runner);
 		worker_free(w);
 		return NULL;
 	}
@@ -745,6 +798,7 @@ worker_free(struct worker *w)
 	timer_cancel(loop, &w->output_timer);
 	task_cancel(&w->write_task);
 	list_remove(&w->link);
+	cgroup_free(w->group);
 	buffer_done(&w->in);
 	buffer_done(&w->out);
 	free(w);
