@@ -696,6 +696,13 @@ const struct command botctl_commands[] = {
 	    "PATTERN DURATION [--reason TEXT] | --list | --end ID|PATTERN",
 	    "tell nobody of alerts that match: a rule, queue:NAME, or "
 	    "RULE/queue:NAME" },
+	{ "report", 0, 0, OPT_PERIOD | OPT_NOTIFY, cmd_report,
+	    "[--period daily|weekly|monthly] [--notify]",
+	    "how it goes and went: backlog, anomalies, dead letters, "
+	    "resources; --notify: in short through the sinks too" },
+	{ "wait", 1, 1, OPT_TIMEOUT | OPT_DEGRADED, cmd_wait,
+	    "ready|progress|standby [--timeout 60s] [--degraded]",
+	    "until it is so; exit status 5 when it is not in time" },
 	{ "check-config", 0, 1, 0, cmd_check_config, "[FILE]",
 	    "is the configuration right?" },
 	{ "show-config", 0, 1, 0, cmd_show_config, "[FILE]",

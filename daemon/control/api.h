@@ -18,6 +18,8 @@
  *			so), "status"; both go on after the answer
  *	reload		"changed": how many sections; or "problems"
  *	show-config	"text"
+ *	history		queue or pool, seconds (at most a day): "history", as
+ *			in observe/history.h
  *	dead-list	queue, limit, after: {"item":...} lines; "listed", "more"
  *	dead-show	queue, id: one {"item":...} line with the body
  *	dead-redrive	queue, ids or all=true, rate (a second), dry_run, limit:

@@ -74,6 +74,33 @@ cmd_status(struct api_conn *c, json_t *request _unused_)
 }
 
 static void
+cmd_history(struct api_conn *c, json_t *request)
+{
+	const char *queue = string_of(request, "queue");
+	const char *pool = string_of(request, "pool");
+	json_int_t seconds = json_integer_value(json_object_get(request,
+	    "seconds"));
+	json_t *line, *history;
+
+	if ((queue == NULL) == (pool == NULL) || seconds < 1 ||
+	    (uint64_t)seconds > HISTORY_SPAN_MAX_US / USEC_PER_SEC) {
+		api_fail(c, "history wants queue or pool, and seconds up to "
+		    "a day");
+		return;
+	}
+	history = observer_history(c->api->p.observer, queue != NULL ?
+	    HISTORY_QUEUE : HISTORY_POOL, queue != NULL ? queue : pool,
+	    (uint64_t)seconds * USEC_PER_SEC);
+	if (history == NULL) {
+		api_fail(c, "there is no history of that name");
+		return;
+	}
+	line = json_object();
+	(void)json_object_set_new(line, "history", history);
+	api_ok(c, line);
+}
+
+static void
 cmd_show_config(struct api_conn *c, json_t *request _unused_)
 {
 	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
@@ -255,6 +282,7 @@ static const struct command {
 	{ "demote", " ", cmd_demote },
 	{ "reload", " ", cmd_reload },
 	{ "show-config", " ", cmd_show_config },
+	{ "history", " queue pool seconds ", cmd_history },
 	{ "dead-list", " queue limit after ", api_dead },
 	{ "dead-show", " queue id ", api_dead },
 	{ "dead-redrive", " queue ids all rate dry_run limit ", api_dead },

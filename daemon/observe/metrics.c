@@ -401,8 +401,8 @@ timeval_us(const struct timeval *tv)
 	return (uint64_t)tv->tv_sec * USEC_PER_SEC + (uint64_t)tv->tv_usec;
 }
 
-static uint64_t
-resident_bytes(void)
+uint64_t
+watch_rss_bytes(void)
 {
 	unsigned long pages = 0;
 	FILE *f = fopen("/proc/self/statm", "re");
@@ -418,7 +418,7 @@ resident_bytes(void)
 static void
 add_process(struct buffer *b, struct observer *o)
 {
-	uint64_t rss = resident_bytes();
+	uint64_t rss = watch_rss_bytes();
 	struct loop_stats s;
 	struct rusage ru;
 

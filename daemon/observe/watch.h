@@ -118,6 +118,9 @@ bool	watch_backlog_fresh(const struct queue *);
 /* Of one [Check NAME]: OK, STARTING while it is pending, DEGRADED, WARNING. */
 enum health health_of_dependency(const struct dependency *);
 
+/* Of the operator itself; 0: not known. */
+uint64_t watch_rss_bytes(void);		/* metrics.c */
+
 const char *observer_instance(const struct observer *);
 /* When the monotonic time was, as wall clock. */
 uint64_t watch_realtime_us(uint64_t monotonic_us);

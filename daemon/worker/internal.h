@@ -52,6 +52,13 @@ struct settings {
 struct settings *settings_read(const struct pool *, struct config *,
 	    const struct config_section *);
 void	settings_free(struct settings *);	/* accepts NULL */
+/*
+ * The runner's command line for one worker: it enters the control group (NULL:
+ * none) before anything else, whose limit of memory then takes the place of
+ * RLIMIT_DATA.
+ */
+char	**settings_argv(const struct settings *, const struct cgroup *);
+void	settings_argv_free(char **);
 /* Says what of the limits has no effect here. */
 void	settings_warn_limits(const struct pool *, const struct settings *);
 /* Workers started with the one are as good as workers of the other. */

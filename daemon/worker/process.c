@@ -663,55 +663,12 @@ open_pairs(struct pair *sock, struct pair *out, struct pair *err)
 	return 0;
 }
 
-/*
- * The runner's command line: it enters the control group before anything else,
- * whose limit of memory then takes the place of RLIMIT_DATA.  An array of our
- * own; what it points at is to be freed with argv_free().
- */
-static char **
-argv_new(const struct worker *w)
-{
-	char *const *set = w->wp->set->argv;
-	char **argv;
-	size_t n = 0, to = 0;
-
-	while (set[n] != NULL)
-		n++;
-	argv = xreallocarray(NULL, n + CGROUP_PLACES + 1, sizeof(*argv));
-	for (size_t i = 0; i < n; i++) {
-		/* The name, the verb, then options up to "--". */
-		if (i == 2)
-			for (size_t k = 0; k < CGROUP_PLACES; k++)
-				if (w->group != NULL &&
-				    w->group->dirs[k] != NULL)
-					argv[to++] = xasprintf("--cgroup=%s",
-					    w->group->dirs[k]);
-		if (w->group != NULL && i >= 2 &&
-		    strncmp(set[i], "--memory=", 9) == 0)
-			continue;
-		argv[to++] = xstrdup(set[i]);
-		if (strcmp(set[i], "--") == 0)
-			while (++i < n)
-				argv[to++] = xstrdup(set[i]);
-	}
-	argv[to] = NULL;
-	return argv;
-}
-
-static void
-argv_free(char **argv)
-{
-	for (size_t i = 0; argv[i] != NULL; i++)
-		free(argv[i]);
-	free(argv);
-}
-
 static int
 start(struct worker *w, struct pair *sock, struct pair *out, struct pair *err)
 {
 	const struct settings *set = w->wp->set;
 	struct loop *loop = w->wp->loop;
-	char **argv = argv_new(w);
+	char **argv = settings_argv(set, w->group);
 	struct child_params params = {
 		.path = set->runner, .argv = argv, .envp = set->envp,
 		.fds = { -1, out->theirs, err->theirs, sock->theirs },
@@ -720,7 +677,7 @@ start(struct worker *w, struct pair *sock, struct pair *out, struct pair *err)
 	int r;
 
 	r = child_start(&w->child, loop, &params);
-	argv_free(argv);
+	settings_argv_free(argv);
 	if (r < 0)
 		return r;
 	w->pid = w->child.pid;

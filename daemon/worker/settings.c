@@ -501,6 +501,33 @@ free_strings(char **at)
 	free(at);
 }
 
+char **
+settings_argv(const struct settings *s, const struct cgroup *group)
+{
+	struct strings argv = { NULL, 0 };
+	char *const *set = s->argv;
+
+	strings_add(&argv, xstrdup(set[0]));	/* "bot-worker" */
+	strings_add(&argv, xstrdup(set[1]));	/* the verb */
+	for (size_t i = 0; group != NULL && i < CGROUP_PLACES; i++)
+		if (group->dirs[i] != NULL)
+			strings_add(&argv, xasprintf("--cgroup=%s",
+			    group->dirs[i]));
+	set += 2;
+	for (; *set != NULL && strcmp(*set, "--") != 0; set++)
+		if (group == NULL || strncmp(*set, "--memory=", 9) != 0)
+			strings_add(&argv, xstrdup(*set));
+	for (; *set != NULL; set++)
+		strings_add(&argv, xstrdup(*set));
+	return argv.at;
+}
+
+void
+settings_argv_free(char **argv)
+{
+	free_strings(argv);
+}
+
 void
 settings_free(struct settings *s)
 {
