@@ -44,7 +44,8 @@ complain(const char *fmt, ...)
 static void
 usage(FILE *f)
 {
-	fputs("Usage: botctl [--config FILE | --socket PATH | -i INSTANCE] "
+	fputs("Usage: botctl [--config FILE | --socket PATH | -i INSTANCE | "
+	    "--backup INSTANCE]\n              "
 	    "[--json] COMMAND ...\n\n", f);
 	for (size_t i = 0; i < botctl_ncommands; i++) {
 		const struct command *c = &botctl_commands[i];
@@ -56,6 +57,7 @@ usage(FILE *f)
 	    "  -c, --config FILE   the operator's configuration (default:\n"
 	    "                      " BOT_CONFIG_DEFAULT ")\n"
 	    "  -i INSTANCE         " SYSCONFDIR "/bot-operator/INSTANCE.conf\n"
+	    "      --backup INSTANCE   its standby, bot-operator-backup@INSTANCE\n"
 	    "  -s, --socket PATH   its control socket\n"
 	    "      --json          documents for scripts instead of text\n"
 	    "      --help, --version\n\n"
@@ -107,7 +109,7 @@ add_attribute(struct options *o, const char *text)
 	return 0;
 }
 
-enum { LONG_ALL = 256, LONG_DRY_RUN, LONG_RATE, LONG_LIMIT, LONG_AFTER,
+enum { LONG_ALL = 256, LONG_BACKUP, LONG_DRY_RUN, LONG_RATE, LONG_LIMIT, LONG_AFTER,
 	LONG_BODY, LONG_REASON, LONG_LIST, LONG_END, LONG_SEVERITY, LONG_SINK,
 	LONG_PERIOD, LONG_NOTIFY, LONG_TIMEOUT, LONG_DEGRADED,
 	LONG_JSON, LONG_HELP, LONG_VERSION };
@@ -116,6 +118,7 @@ static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
 	{ "socket", required_argument, NULL, 's' },
 	{ "instance", required_argument, NULL, 'i' },
+	{ "backup", required_argument, NULL, LONG_BACKUP },
 	{ "json", no_argument, NULL, LONG_JSON },
 	{ "all", no_argument, NULL, LONG_ALL },
 	{ "dry-run", no_argument, NULL, LONG_DRY_RUN },
@@ -138,14 +141,34 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 }
 };
 
+static bool
+is_instance(const char *name)
+{
+	if (*name != '\0' && *name != '.' && strchr(name, '/') == NULL)
+		return true;
+	complain("\"%s\" is no name of an instance; for a file there "
+	    "is --config", name);
+	return false;
+}
+
+/* Where bot-operator-backup@NAME.service has it. */
+static int
+take_backup(struct options *o, const char *name)
+{
+	if (!is_instance(name))
+		return BOTCTL_BAD_USE;
+	free(o->socket_made);
+	o->socket_made = xasprintf("/run/bot-operator/backup/%s/%s.sock", name,
+	    name);
+	o->socket = o->socket_made;
+	return 0;
+}
+
 static int
 take_instance(struct options *o, const char *name)
 {
-	if (*name == '\0' || *name == '.' || strchr(name, '/') != NULL) {
-		complain("\"%s\" is no name of an instance; for a file there "
-		    "is --config", name);
+	if (!is_instance(name))
 		return BOTCTL_BAD_USE;
-	}
 	free(o->config_made);
 	o->config_made = xasprintf(SYSCONFDIR "/bot-operator/%s.conf", name);
 	o->config = o->config_made;
@@ -178,6 +201,8 @@ take_option(struct options *o, int opt)
 		return -1;
 	case 'i':
 		return take_instance(o, optarg) != 0 ? BOTCTL_BAD_USE : -1;
+	case LONG_BACKUP:
+		return take_backup(o, optarg) != 0 ? BOTCTL_BAD_USE : -1;
 	case 'a':
 		o->given |= OPT_ATTRIBUTE;
 		return add_attribute(o, optarg) != 0 ? BOTCTL_BAD_USE : -1;
@@ -359,6 +384,7 @@ main(int argc, char **argv)
 		r = run(&o, argc - optind, argv + optind);
 	json_decref(o.attributes);
 	free(o.config_made);
+	free(o.socket_made);
 	/* A full disk or a closed pipe must not look like success. */
 	if (fflush(stdout) != 0 && r == 0)
 		r = BOTCTL_FAILED;

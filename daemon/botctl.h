@@ -63,6 +63,7 @@ number_of(const json_t *j, const char *key)
 struct options {
 	const char *config, *socket;
 	char *config_made;		/* from -i */
+	char *socket_made;		/* from --backup */
 	bool json;
 	bool slow;			/* the answer may take a minute */
 	unsigned given;			/* OPT_* */

@@ -3,10 +3,10 @@
  *
  * One word in a file beside the control socket, in the runtime directory: so
  * it survives a crash, a restart and an upgrade (somebody must go on working,
- * and it is whoever was told to), and is forgotten when the machine starts or
- * when the unit is stopped and systemd removes its runtime directory.  Then
- * --standby and Standby= count again: a machine that comes back must not take
- * over work that somebody else was given meanwhile.
+ * and it is whoever was told to), and is forgotten when the machine starts.
+ * The unit of standbys has RuntimeDirectoryPreserve=restart: there a stop
+ * forgets it too.  Then --standby and Standby= count again: who comes back must
+ * not take over work that somebody else was given meanwhile.
  */
 #ifndef BOT_CONTROL_ROLE_H
 #define BOT_CONTROL_ROLE_H
