@@ -91,6 +91,13 @@ class World:
         time.sleep(1.1)
         self.b.publish(*debs)
 
+    def withdraw(self, version):
+        """The repository does not have it any more."""
+        name = "bot-operator_0.1.0-%s_amd64.deb" % version
+        os.remove(os.path.join(self.b.dir, "debs", name))
+        os.remove(self.b.path("/srv/debs/" + name))
+        self.publish()
+
     def script(self, name, *args, **kw):
         return self.b.run([WHERE + name, *args], timeout=300, **kw)
 
@@ -190,9 +197,8 @@ def test_a_version_that_does_not_work_is_taken_back():
         b.run("systemctl daemon-reload")
         # The repository has the newest only: the old one was kept.
         w.publish(w.version("3", BAD), w.version("4", FALLS))
-        b.run("rm /srv/debs/bot-operator_0.1.0-1_*.deb")
+        w.withdraw("1")
         b.put(w.files["1"], "/var/cache/apt/archives/bot-operator_0.1.0-1_amd64.deb")
-        w.publish()
         with w.load() as load:
             p = w.script("deploy", "--timeout", "8", "0.1.0-3", check=False)
             assert p.returncode == 4, p.stdout
@@ -212,8 +218,7 @@ def test_no_way_back_no_deploy():
     with World("noway") as w:
         b = w.b
         w.publish(w.files["2"])
-        b.run("rm /srv/debs/bot-operator_0.1.0-1_*.deb; rm -rf /var/cache/apt/archives/*.deb")
-        w.publish()
+        w.withdraw("1")
         p = w.script("deploy", "0.1.0-2", check=False)
         assert p.returncode == 1 and "no way back" in p.stdout and w.installed() == "0.1.0-1", p.stdout
         p = w.script("deploy", "--no-rollback", "--settle", "1", "0.1.0-2")
