@@ -193,6 +193,61 @@ def test_the_primary_has_spool_and_address_meanwhile(r):
     assert seen(r) == ["one", "two"]
 
 
+# ---- demotion with brokers: connections, consumers and leases go and come ----
+
+def through_standby(r, d, done, add, numbers=200):
+    """Three demotions under load; done() is what the handler saw."""
+    n = 0
+    for _ in range(3):
+        add(range(n, n + numbers))
+        n += numbers
+        before = len(done())
+        wait_for("some work", lambda: len(done()) > before + 20 or len(done()) == n, 60)
+        d.botctl("demote")
+        wait_status(d, "standby")
+        assert d.status()["messages"]["held"] == 0
+        assert d.botctl("wait", "standby", "--timeout", "0s").returncode == 0
+        d.botctl("promote")
+    d.botctl("wait", "progress", "--timeout", "60s")
+    wait_for("all", lambda: len(done()) >= n, 120)
+    d.wait_queue("jobs", in_flight=0, backlog=0, deadline=60)
+    assert sorted(done()) == sorted("m%d" % i for i in range(n)), "each once"
+
+
+def broker_config(r, queue):
+    r.write("handler.sh.go", "")
+    text = "[Operator]\nStatus=127.0.0.1:0\nControl={dir}/test.sock\n" + CONFIG % handler(r)
+    return text[:text.index("Type=spool")] + queue + "BacklogInterval=100ms\n"
+
+
+def test_demote_with_redis(r):
+    redis = r.redis()
+    d = r.daemon(broker_config(r, "Type=redis\nAddress=%s\nKey=jobs\n" % redis.socket))
+    through_standby(r, d, lambda: seen(r),
+                    lambda ns: redis.pipeline([["XADD", "jobs", "*", "body", "m%d" % i] for i in ns]))
+
+
+def test_demote_with_rabbitmq(r):
+    rabbit = r.rabbit()
+    with rabbit.client() as c:
+        c.declare("jobs", durable=True)
+        d = r.daemon(broker_config(r, "Type=rabbitmq\nAddress=127.0.0.1:%d\nName=jobs\nDeclare=classic\n" % rabbit.port))
+        through_standby(r, d, lambda: seen(r),
+                        lambda ns: c.publish("jobs", *[b"m%d" % i for i in ns]))
+
+
+def test_http_pool(r):
+    """No worker to leave: requests that run may finish."""
+    d = r.daemon("[Operator]\nStatus=127.0.0.1:0\nControl={dir}/test.sock\n[Pool work]\nHttp=http://127.0.0.1:1/\n"
+                 "[Queue jobs]\nType=spool\nPath={dir}/spool\n", args=("--standby",), wait="status")
+    r.expect_log("attempt|not connected|refused")
+    for _ in range(2):
+        d.botctl("promote")
+        d.botctl("wait", "ready", "--timeout", "60s")
+        d.botctl("demote")
+        wait_status(d, "standby")
+
+
 def test_reload_in_standby(r):
     r.expect_log("need a restart|the old configuration stays|neither .Section")
     d = standby(r)
