@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "control/api.h"
 #include "control/routes.h"
+#include "guard/security.h"
 #include "loop/signal.h"
 #include "observe/alert.h"
 #include "observe/check.h"
@@ -280,6 +281,7 @@ start(struct operator *o)
 		    "cannot start: %s", strerror(-r));
 		return r;
 	}
+	security_open(o->loop);
 	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
 	o->observer = observer_new(o->loop, o->engine);
 	observer_set_instance(o->observer, operator_name(o->config));
@@ -322,6 +324,7 @@ finish(struct operator *o)
 	observer_free(o->observer);
 	checks_free(o->checks);
 	engine_free(o->engine);
+	security_close();
 	resolver_free(o->resolver);
 	signal_watch_stop(&o->signals);
 	loop_free(o->loop);
