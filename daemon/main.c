@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "control/api.h"
 #include "control/routes.h"
+#include "guard/guard.h"
 #include "guard/security.h"
 #include "loop/signal.h"
 #include "observe/alert.h"
@@ -30,6 +31,7 @@ struct operator {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct engine *engine;
+	struct guards *guards;
 	struct checks *checks;
 	struct observer *observer;
 	struct alerts *alerts;
@@ -125,6 +127,7 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 	apply_token(o, fresh);
 	/* First, since a queue may require one that is new. */
 	changed = checks_reload(o->checks, fresh);
+	changed += guards_reload(o->guards, fresh);
 	changed += engine_reload(o->engine, fresh);
 	o->config = fresh;
 	config_unref(old);
@@ -283,7 +286,9 @@ start(struct operator *o)
 	}
 	security_open(o->loop);
 	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
+	o->guards = guards_new(o->engine, o->config);
 	o->observer = observer_new(o->loop, o->engine);
+	observer_set_guards(o->observer, o->guards);
 	observer_set_instance(o->observer, operator_name(o->config));
 	o->alerts = alerts_new(o->loop, o->observer, o->config, states);
 	o->checks = checks_new(o->loop, o->resolver, o->engine, o->config);
@@ -324,6 +329,7 @@ finish(struct operator *o)
 	observer_free(o->observer);
 	checks_free(o->checks);
 	engine_free(o->engine);
+	guards_free(o->guards);
 	security_close();
 	resolver_free(o->resolver);
 	signal_watch_stop(&o->signals);
