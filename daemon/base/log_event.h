@@ -145,7 +145,7 @@
 /* More than is kept */
 #define EVENT_TOO_MANY \
 	"eac1c598753b4b6d88281999e3f4c8c3"
-/* Somebody may not use botctl */
+/* Too many use botctl at once */
 #define EVENT_CONTROL_REFUSED \
 	"d94b7de60a274a27b5799fd92f555659"
 /* Somebody used botctl */

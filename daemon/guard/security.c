@@ -7,10 +7,14 @@
 #include "base/log.h"
 #include "loop/loop.h"
 
+#define SECONDS	60
+
 struct kind {
 	const char *name;
 	const char *id;			/* of base/log_event.h */
 	uint64_t count;
+	uint64_t by_second[SECONDS];	/* a ring */
+	uint64_t second;		/* the newest in it */
 	uint64_t second_us;		/* when the present one began */
 	uint64_t left_out;
 	unsigned lines;
@@ -42,6 +46,42 @@ uint64_t
 security_count(enum security_kind k)
 {
 	return k < SECURITY_NKINDS ? kinds[k].count : 0;
+}
+
+/* Makes the present second the newest. */
+static void
+move_on(struct kind *k)
+{
+	uint64_t now = clock_monotonic_us() / USEC_PER_SEC;
+
+	/* A clock that goes back is a test's. */
+	if (now < k->second || now - k->second >= SECONDS)
+		memset(k->by_second, 0, sizeof(k->by_second));
+	else
+		for (uint64_t s = k->second + 1; s <= now; s++)
+			k->by_second[s % SECONDS] = 0;
+	k->second = now;
+}
+
+static void
+count(struct kind *k)
+{
+	move_on(k);
+	k->by_second[k->second % SECONDS]++;
+	k->count++;
+}
+
+uint64_t
+security_per_minute(enum security_kind k)
+{
+	uint64_t sum = 0;
+
+	if (k >= SECURITY_NKINDS)
+		return 0;
+	move_on(&kinds[k]);
+	for (size_t i = 0; i < SECONDS; i++)
+		sum += kinds[k].by_second[i];
+	return sum;
 }
 
 /* ---- names of strangers ---- */
@@ -135,7 +175,7 @@ security_tell(const struct security_event *given)
 	struct kind *k = &kinds[e.kind];
 
 	BUG_ON(e.kind == 0 || e.kind >= SECURITY_NKINDS);
-	k->count++;
+	count(k);
 	e.user = clean(e.user, false, user, SECURITY_NAME_MAX);
 	e.sender = clean(e.sender, false, sender, SECURITY_NAME_MAX);
 	e.queue = clean(e.queue, false, queue, SECURITY_NAME_MAX);

@@ -55,8 +55,9 @@ const char *security_kind_name(enum security_kind);
 
 void	security_tell(const struct security_event *);
 
-/* Since the start, logged or not. */
+/* Since the start, and within the last 60 s; logged or not. */
 uint64_t security_count(enum security_kind);
+uint64_t security_per_minute(enum security_kind);
 
 /*
  * What is left out is said by a timer of this loop from now on; without one,

@@ -21,7 +21,7 @@ enum how {
 	Q_P95, Q_P99, Q_ERRORS, Q_HEALTH, Q_OWN,
 	P_UTILIZATION, P_HEALTH,
 	O_STATUS, O_READY, O_BACKLOG, O_UPTIME,
-	S_EVENTS,		/* offset: the kind of security event */
+	S_EVENTS, S_PER_MINUTE,	/* offset: the kind of security event */
 	L_TURNS, L_SLOW_TURNS, L_LONGEST_TURN, L_LONGEST_CALLBACK, L_CALLBACKS,
 };
 
@@ -115,12 +115,20 @@ static const struct figure_row rows[] = {
 	{ "totals.dropped", O, N, false, U64, AT_E(dropped) },
 	{ "security.auth_failed", O, N, false, S_EVENTS,
 	    SECURITY_AUTH_FAILED },
+	{ "security.auth_failed_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_AUTH_FAILED },
 	{ "security.message_auth_failed", O, N, false, S_EVENTS,
 	    SECURITY_MESSAGE_AUTH_FAILED },
+	{ "security.message_auth_failed_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_MESSAGE_AUTH_FAILED },
 	{ "security.message_suspicious", O, N, false, S_EVENTS,
 	    SECURITY_MESSAGE_SUSPICIOUS },
+	{ "security.message_suspicious_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_MESSAGE_SUSPICIOUS },
 	{ "security.message_flood", O, N, false, S_EVENTS,
 	    SECURITY_MESSAGE_FLOOD },
+	{ "security.message_flood_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_MESSAGE_FLOOD },
 	{ "messages.held", O, N, false, UINT, AT_E(messages_held) },
 	{ "messages.max", O, N, false, UINT, AT_E(max_messages) },
 	{ "messages.held_bytes", O, N, false, SIZE, AT_E(bytes_held) },
@@ -486,6 +494,9 @@ read_operator(const struct figure *f, struct observer *o)
 		    USEC_PER_SEC));
 	case S_EVENTS:
 		return is((double)security_count(
+		    (enum security_kind)f->row->offset));
+	case S_PER_MINUTE:
+		return is((double)security_per_minute(
 		    (enum security_kind)f->row->offset));
 	case L_TURNS:
 		return is((double)s.turns);

@@ -351,7 +351,7 @@ add_security(struct buffer *b, const struct observer *o)
 
 	family(b, "security_events", "counter", NULL,
 	    "Events that concern safety, logged or not.");
-	for (size_t i = 1; i < SECURITY_NKINDS; i++)
+	for (enum security_kind i = 1; i < SECURITY_NKINDS; i++)
 		u64_sample(b, "security_events", "_total", "event",
 		    security_kind_name(i), security_count(i));
 	if (o->guards == NULL || guards_screen(o->guards, 0) == NULL)

@@ -3,6 +3,8 @@
  */
 #include "observe/watch.h"
 
+#include <stdio.h>
+
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -365,8 +367,14 @@ security_object(const struct observer *o)
 	json_t *j = json_object(), *screens = json_object();
 	const struct screen *s;
 
-	for (size_t i = 1; i < SECURITY_NKINDS; i++)
+	for (enum security_kind i = 1; i < SECURITY_NKINDS; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s_per_minute",
+		    security_kind_name(i));
 		set(j, security_kind_name(i), json_count(security_count(i)));
+		set(j, name, json_count(security_per_minute(i)));
+	}
 	for (size_t i = 0; o->guards != NULL &&
 	    (s = guards_screen(o->guards, i)) != NULL; i++)
 		set_named(screens, screen_name(s), json_pack("{s:s,s:o,s:o}",

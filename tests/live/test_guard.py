@@ -308,7 +308,7 @@ def test_floods_are_buried_or_logged(r):
 def test_alert_rules_know_the_figures(r):
     r.expect_log("event=message_auth_failed|alert forged")
     r.write("keys", KEY, 0o600)
-    d = world(r, VERIFY, "[Alert forged]\nWhen=security.message_auth_failed > 0\n")
+    d = world(r, VERIFY, "[Alert forged]\nWhen=security.message_auth_failed_per_minute > 0\nFor=1s\n")
     assert not [a for a in d.status()["alerts"] if a["name"] == "forged"]
     d.put("x", "x")
     wait_for("the alert", lambda: [a for a in d.status()["alerts"] if a["name"] == "forged"])

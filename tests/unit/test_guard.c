@@ -169,6 +169,30 @@ test_lines_are_bounded_and_the_rest_is_said(void **state)
 }
 
 static void
+test_the_last_minute_is_counted(void **state)
+{
+	const enum security_kind k = SECURITY_MESSAGE_SUSPICIOUS;
+
+	(void)state;
+	clock_set_virtual(5000 * USEC_PER_SEC, 0);
+	assert_int_equal(security_per_minute(k), 0);
+	tell_many(k, 3);
+	clock_advance(30 * USEC_PER_SEC);
+	tell_many(k, 100);
+	assert_int_equal(security_per_minute(k), 103);
+	clock_advance(30 * USEC_PER_SEC);
+	assert_int_equal(security_per_minute(k), 100);
+	clock_advance(29 * USEC_PER_SEC);
+	assert_int_equal(security_per_minute(k), 100);
+	clock_advance(1 * USEC_PER_SEC);
+	assert_int_equal(security_per_minute(k), 0);
+	tell_many(k, 1);
+	clock_advance(1000 * USEC_PER_SEC);
+	assert_int_equal(security_per_minute(k), 0);
+	clock_set_virtual(1000 * USEC_PER_SEC, 0);
+}
+
+static void
 test_kinds_have_names(void **state)
 {
 	(void)state;
@@ -176,7 +200,7 @@ test_kinds_have_names(void **state)
 	    "auth_failed");
 	assert_null(security_kind_name(0));
 	assert_null(security_kind_name(SECURITY_NKINDS));
-	for (unsigned i = 1; i < SECURITY_NKINDS; i++)
+	for (enum security_kind i = 1; i < SECURITY_NKINDS; i++)
 		assert_non_null(security_kind_name(i));
 }
 
@@ -834,6 +858,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_strangers_words_are_made_harmless),
 		cmocka_unit_test(test_lines_are_bounded_and_the_rest_is_said),
+		cmocka_unit_test(test_the_last_minute_is_counted),
 		cmocka_unit_test(test_kinds_have_names),
 		cmocka_unit_test(test_hmac_vectors),
 		cmocka_unit_test(test_signatures_have_several_spellings),
