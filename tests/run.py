@@ -109,30 +109,35 @@ def took(job):
     return "%.1f s, CPU %.1f s" % (job.seconds, job.cpu_seconds)
 
 
-def case(name, argv, **kw):
+def judge(name, argv, bad, count, alone=False, first=0, **kw):
+    """count(job) is what it comes to, of the second run when the first was bad(job)."""
+    def ended(job):
+        if bad(job) and not alone and len(Count.again) < AGAIN_MAX:
+            Count.again.append(name)
+            say("once more, alone: %s failed beside others\n%s" % (name, quoted(job.output)))
+            run(argv, count, alone=True, **kw)
+        else:
+            count(job)
+    run(argv, ended, alone=alone, first=first, **kw)
+
+
+def case(name, argv, again=False, **kw):
     suite = Suite.now
 
-    def report(job):
+    def count(job):
         if job.status == 0:
             passed(suite, "%s (%s)" % (name, took(job)))
         else:
             failed(suite, name, job.output + "\nexit status %d" % job.status)
-    run(argv, report, **kw)
+    judge(name, argv, lambda job: again and job.status != 0, count, **kw)
 
 
 def tap(name, argv, **kw):
     """A program that prints TAP; each of its lines counts."""
     suite = Suite.now
     base = os.path.basename(name.split(" ")[0])
-
-    def first(job):
-        if tap_failed(job) and base not in ALONE and len(Count.again) < AGAIN_MAX:
-            Count.again.append(name)
-            say("once more, alone: %s failed beside others\n%s" % (name, quoted(job.output)))
-            run(argv, lambda job: count_tap(suite, name, job), alone=True, **kw)
-        else:
-            count_tap(suite, name, job)
-    run(argv, first, first=1 if base.startswith(LONG) else 0, alone=base in ALONE, **kw)
+    judge(name, argv, tap_failed, lambda job: count_tap(suite, name, job),
+          first=1 if base.startswith(LONG) else 0, alone=base in ALONE, **kw)
 
 
 def tap_failed(job):
@@ -320,7 +325,7 @@ DISTCHECK = ["DISTCHECK_CONFIGURE_FLAGS='%s'" % FAST, "TESTS=$(filter-out tests/
 def suite_distcheck():
     """make distcheck"""
     when_built("gcc", lambda where: case("make distcheck", ["make", "-s", "-j" + JOBS, "distcheck"] + DISTCHECK,
-                                         cwd=where, limit=BUILD_LIMIT, busy=True, nice=NICE, first=-1))
+                                         again=True, cwd=where, limit=BUILD_LIMIT, busy=True, nice=NICE, first=-1))
 
 
 def suite_clang():
@@ -340,7 +345,7 @@ def suite_fuzz():
 def suite_quickstart():
     """what README says first"""
     name, _, value = FAST.partition("=")
-    case("scripts/quickstart --once", ["scripts/quickstart", "--once"], busy=True, nice=NICE, env={name: value})
+    case("scripts/quickstart --once", ["scripts/quickstart", "--once"], again=True, busy=True, nice=NICE, env={name: value})
 
 
 SUITES = {n[6:].replace("_", "-"): f for n, f in list(globals().items()) if n.startswith("suite_")}
