@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "queue/figures.h"
 #include "queue/pubsub_impl.h"
+#include "queue/walk.h"
 
 /* For the end of the streams; what they still deliver is given back. */
 #define LINGER_US	(500 * USEC_PER_MSEC)
@@ -140,7 +141,7 @@ answer_task_run(struct task *t)
 	struct pubsub_queue *pq = t->owner;
 
 	pubsub_enqueue_answer(pq);
-	pubsub_dead_answer(pq);
+	walks_answer(&pq->walks);
 }
 
 static int

@@ -335,7 +335,6 @@ void	pubsub_dead_open(struct queue *, struct dead_walk *);
 void	pubsub_dead_next(struct queue *, struct dead_walk *);
 void	pubsub_dead_act(struct queue *, struct dead_walk *, enum dead_action);
 void	pubsub_dead_close(struct queue *, struct dead_walk *);
-void	pubsub_dead_answer(struct pubsub_queue *);
 void	pubsub_dead_done(struct pubsub_queue *);
 
 /* ---- the queue ---- */

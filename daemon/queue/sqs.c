@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "queue/figures.h"
 #include "queue/sqs_impl.h"
+#include "queue/walk.h"
 
 /* For answers with messages, which are on their way then: what is handed out to
    nobody stays hidden until its visibility time-out ends. */
@@ -80,7 +81,7 @@ answer_task_run(struct task *t)
 	struct sqs_queue *sq = t->owner;
 
 	sqs_enqueue_answer(sq);
-	sqs_dead_answer(sq);
+	walks_answer(&sq->walks);
 	sqs_all_answer(sq);
 }
 

@@ -260,7 +260,6 @@ void	sqs_dead_close(struct queue *, struct dead_walk *);
 /* sqs_dead_all.c: ends what that walk (NULL: any) has asked for. */
 void	sqs_all_close(struct sqs_queue *, const struct dead_walk *);
 void	sqs_all_answer(struct sqs_queue *);
-void	sqs_dead_answer(struct sqs_queue *);
 void	sqs_dead_done(struct sqs_queue *);
 
 /* ---- the queue ---- */
