@@ -325,7 +325,7 @@ pubsub_status(struct queue *q, json_t *o)
 	add_count(o, "requests", pq->requests);
 	add_count(o, "duplicates", pq->duplicates);
 	add_count(o, "settlements_unanswered", pq->nsettling);
-	add_count(o, "settlements_again", pq->settlements_again);
+	add_count(o, "settlements_again", pq->again.count);
 	add_text(o, "backlog_error", pq->backlog_error.text);
 }
 

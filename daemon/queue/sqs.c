@@ -268,7 +268,7 @@ sqs_status(struct queue *q, json_t *o)
 	add_count(o, "throttled", sq->throttled);
 	add_count(o, "md5_wrong", sq->md5_wrong);
 	add_count(o, "settlements_unanswered", sq->nsettling);
-	add_count(o, "settlements_again", sq->settlements_again);
+	add_count(o, "settlements_again", sq->again.count);
 	add_count(o, "not_visible", sq->not_visible);
 	json_object_set_new(o, "clock_offset_seconds",
 	    json_integer((json_int_t)(sq->clock.offset_us /
