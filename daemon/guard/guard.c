@@ -289,20 +289,21 @@ news(const char *name, const char *what)
 
 /* The screen of that section, as it was or as it is now; true: another. */
 static bool
-renew(struct guards *g, const struct config_section *s, struct screen **ret)
+renew(struct guards *g, struct config *c, const struct config_section *s,
+    struct screen **ret)
 {
 	const char *name = config_label(s);
 
 	*ret = take_screen(g, name);
 	if (*ret == NULL) {
-		*ret = screen_new(s);
+		*ret = screen_new(c, s);
 		/* At the start there is nothing new about it. */
 		return g->config != NULL && news(name, "added");
 	}
 	if (config_compare(config_find(g->config, "Screen", name), s) ==
 	    CONFIG_SAME)
 		return false;
-	screen_reload(*ret, s);
+	screen_reload(*ret, c, s);
 	return news(name, "configuration changed");
 }
 
@@ -318,7 +319,7 @@ guards_reload(struct guards *g, struct config *c)
 
 	while (n < ARRAY_SIZE(kept) &&
 	    (s = config_next(c, "Screen", s)) != NULL)
-		changed += renew(g, s, &kept[n++]);
+		changed += renew(g, c, s, &kept[n++]);
 	for (size_t i = 0; i < g->nscreens; i++) {
 		if (g->screens[i] == NULL)
 			continue;

@@ -62,44 +62,22 @@ struct body {
 };
 
 struct screen {
-	char *name;
+	struct config *config;		/* a reference; the texts are of it */
+	const char *name;
 	struct screen_stats stats;
-	char **queues, **senders;	/* NULL-terminated copies */
+	char *const *queues, *const *senders;
 	uint64_t max_size;		/* 0: no rule, as all below */
 	uint64_t max_depth;
 	struct pattern *pattern;
-	char *pattern_text;
+	const char *pattern_text;
 	unsigned repeats;
 	uint64_t span_us;
-	char *repeats_text;
+	const char *repeats_text;
 	struct recent *bodies;		/* with Repeats= */
 	enum screen_action action;
 };
 
 /* ---- life ---- */
-
-static char **
-copy_words(const struct config_section *s, const char *key)
-{
-	char *const *from = config_words(s, key);
-	size_t n = 0;
-	char **to;
-
-	while (from[n] != NULL)
-		n++;
-	to = xcalloc(n + 1, sizeof(*to));
-	for (size_t i = 0; i < n; i++)
-		to[i] = xstrdup(from[i]);
-	return to;
-}
-
-static void
-free_words(char **words)
-{
-	for (size_t i = 0; words != NULL && words[i] != NULL; i++)
-		free(words[i]);
-	free(words);
-}
 
 /* Only what changed is made anew. */
 static void
@@ -107,18 +85,13 @@ read_pattern(struct screen *s, const char *text)
 {
 	struct error err = ERROR_INIT;
 
-	if (text != NULL && s->pattern_text != NULL &&
-	    strcmp(text, s->pattern_text) == 0)
-		return;
-	pattern_free(s->pattern);
-	free(s->pattern_text);
-	s->pattern = NULL;
-	s->pattern_text = NULL;
-	if (text == NULL)
-		return;
-	s->pattern_text = xstrdup(text);
-	s->pattern = pattern_new(text, &err);
-	BUG_ON(s->pattern == NULL);
+	if (text == NULL || s->pattern_text == NULL ||
+	    strcmp(text, s->pattern_text) != 0) {
+		pattern_free(s->pattern);
+		s->pattern = text != NULL ? pattern_new(text, &err) : NULL;
+		BUG_ON(text != NULL && s->pattern == NULL);
+	}
+	s->pattern_text = text;
 }
 
 static void
@@ -127,6 +100,7 @@ read_repeats(struct screen *s, const char *text)
 	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
 
 	s->repeats = 0;
+	s->repeats_text = text;
 	if (text == NULL) {
 		recent_free(s->bodies);
 		s->bodies = NULL;
@@ -134,33 +108,34 @@ read_repeats(struct screen *s, const char *text)
 	}
 	if (screen_parse_repeats(text, &s->repeats, &s->span_us, &why) < 0)
 		BUG("Repeats= of a screen was not checked");
-	free(s->repeats_text);
-	s->repeats_text = xstrdup(text);
 	if (s->bodies == NULL)
 		s->bodies = recent_new(sizeof(struct body), SCREEN_BODIES_MAX);
 }
 
 void
-screen_reload(struct screen *s, const struct config_section *c)
+screen_reload(struct screen *s, struct config *c,
+    const struct config_section *from)
 {
-	free_words(s->queues);
-	free_words(s->senders);
-	s->queues = copy_words(c, "Queues");
-	s->senders = copy_words(c, "Senders");
-	s->max_size = config_bytes(c, "MaxSize");
-	s->max_depth = config_unsigned(c, "MaxDepth");
-	s->action = (enum screen_action)config_choice(c, "Action");
-	read_pattern(s, config_string(c, "Pattern"));
-	read_repeats(s, config_string(c, "Repeats"));
+	struct config *old = s->config;
+
+	s->config = config_ref(c);
+	s->name = config_label(from);
+	s->queues = config_words(from, "Queues");
+	s->senders = config_words(from, "Senders");
+	s->max_size = config_bytes(from, "MaxSize");
+	s->max_depth = config_unsigned(from, "MaxDepth");
+	s->action = (enum screen_action)config_choice(from, "Action");
+	read_pattern(s, config_string(from, "Pattern"));
+	read_repeats(s, config_string(from, "Repeats"));
+	config_unref(old);
 }
 
 struct screen *
-screen_new(const struct config_section *c)
+screen_new(struct config *c, const struct config_section *from)
 {
 	struct screen *s = new0(struct screen);
 
-	s->name = xstrdup(config_label(c));
-	screen_reload(s, c);
+	screen_reload(s, c, from);
 	return s;
 }
 
@@ -169,13 +144,9 @@ screen_free(struct screen *s)
 {
 	if (s == NULL)
 		return;
-	free_words(s->queues);
-	free_words(s->senders);
 	pattern_free(s->pattern);
-	free(s->pattern_text);
-	free(s->repeats_text);
 	recent_free(s->bodies);
-	free(s->name);
+	config_unref(s->config);
 	free(s);
 }
 

@@ -38,10 +38,12 @@ struct screen_stats {
 	uint64_t looked, suspicious;
 };
 
-struct screen *screen_new(const struct config_section *);
+/* Of a tree free of problems, on which it takes a reference. */
+struct screen *screen_new(struct config *, const struct config_section *);
 void	screen_free(struct screen *);
-/* Another section of the same name; free of problems. */
-void	screen_reload(struct screen *, const struct config_section *);
+/* Another section of the same name. */
+void	screen_reload(struct screen *, struct config *,
+	    const struct config_section *);
 
 const char *screen_name(const struct screen *);
 enum screen_action screen_action(const struct screen *);

@@ -96,16 +96,6 @@ verify_keys_free(struct verify_keys *k)
 
 /* ---- signatures ---- */
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool
 parse_hex(struct slice text, unsigned char out[VERIFY_BYTES])
 {

@@ -748,7 +748,7 @@ screen_of(const char *rules)
 
 	if (config_problems(c) != 0)
 		fail_msg("%s", config_problem_text(c, 0));
-	s = screen_new(config_next(c, "Screen", NULL));
+	s = screen_new(c, config_next(c, "Screen", NULL));
 	config_unref(c);
 	return s;
 }
@@ -842,7 +842,7 @@ test_a_screen_outlives_a_reload(void **state)
 	assert_true(suspicious(s, SLICE("abcd"), NULL));
 	assert_true(screen_has_pattern(s));
 	assert_string_equal(screen_action_name(s), "pass");
-	screen_reload(s, config_next(c, "Screen", NULL));
+	screen_reload(s, c, config_next(c, "Screen", NULL));
 	assert_false(suspicious(s, SLICE("abcdx"), NULL));
 	assert_false(screen_has_pattern(s));
 	assert_int_equal(screen_action(s), SCREEN_LOG);
