@@ -62,16 +62,14 @@ is_basic_token(const struct http_auth *a, struct slice encoded,
 {
 	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
 	const char *colon;
-	size_t n, shown;
+	size_t n;
 	bool ok;
 
 	if (base64_decode(encoded, &b) < 0 || buffer_len(&b) == 0 ||
 	    (colon = memchr(buffer_head(&b), ':', buffer_len(&b))) == NULL)
 		return false;
 	n = (size_t)(colon - buffer_head(&b));
-	shown = MIN(n, USER_MAX);
-	memcpy(user, buffer_head(&b), shown);
-	user[shown] = '\0';
+	(void)security_clean((struct slice){ buffer_head(&b), n }, user);
 	ok = is_token(a, (struct slice){ colon + 1,
 	    buffer_len(&b) - n - 1 });
 	secret_wipe(buffer_head(&b), buffer_len(&b));

@@ -251,6 +251,22 @@ def test_a_hostile_body_does_not_burn_the_loop(r):
     assert {e[3] for e in events(d)} == {"screen bomb: Pattern= takes too many steps on it"}, events(d)
 
 
+def test_patterns_share_the_time_of_a_turn(r):
+    """Many that take long come at once: the loop is not theirs, and none is lost or judged less."""
+    n = 6
+    r.expect_log("event=message_suspicious")
+    d = world(r, "Prefetch=20\n", "[Screen square]\nPattern=(?:[ac]x?)*+[de]\nAction=dead-letter\n", kind="redis")
+    d.botctl("pause", "jobs")
+    for i in range(n):
+        d.put("square%d" % i, "a" * 65536)
+    d.put("good", "x")
+    d.botctl("resume", "jobs")
+    q = d.wait_queue("jobs", dead=n, done=1)
+    assert q["deferred"] > 0 and q["errors"] == {"suspicious": n}, q
+    assert [line.split()[1] for line in runs(r)] == ["1"], runs(r)
+    assert len(events(d)) == n, events(d)
+
+
 def test_repeats(r):
     r.expect_log("event=message_suspicious")
     d = world(r, "", "[Screen again]\nRepeats=3/1h\nAction=dead-letter\n")
