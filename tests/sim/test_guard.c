@@ -217,7 +217,7 @@ in_order_on(const char *type)
 	b = rig_broker(r, "jobs");
 	nstarted = 0;
 	sim_workers("work")->script = note_start;
-	stub.delays = 1;
+	stub.delays = 2;
 	for (unsigned i = 0; i < 4; i++)
 		sim_put(b, i % 2 == 0 ? "delay" : "x", "key");
 	rig_start(r);
@@ -226,6 +226,8 @@ in_order_on(const char *type)
 	for (unsigned i = 1; i < nstarted; i++)
 		assert_true(started[i - 1] < started[i]);
 	assert_int_equal(b->count[SIM_ACKED], 4);
+	/* Three times each that was delayed: also when its turn had come. */
+	assert_int_equal(stub.inspected, 8);
 	assert_int_equal(rig_queue(r, "jobs")->stats.failed, 0);
 	rig_free(r);
 }
@@ -366,6 +368,34 @@ test_repeats_end_with_their_time(void **state)
 	rig_free(r);
 }
 
+static void
+twice_script(struct sim_message *s, const struct message *m,
+    struct sim_plan *plan)
+{
+	(void)s;
+	if (m->attempt < 3)
+		plan->kind = VERDICT_RETRY;
+}
+
+static void
+test_what_only_is_told_is_told_once(void **state)
+{
+	struct rig *r = rig_new(POOL "[Queue jobs]\nType=fake\nMaxAttempts=5\n"
+	    "[Screen long]\nMaxSize=1\n[Screen trial]\nMaxSize=1\n"
+	    "Action=pass\n");
+	struct sim_message *s = sim_put(rig_broker(r, "jobs"), "xx", NULL);
+
+	(void)state;
+	sim_workers("work")->script = twice_script;
+	rig_expect(r, "screen long: 2 bytes, MaxSize=1");
+	rig_start(r);
+	rig_advance_ms(r, 60000);
+	assert_int_equal(s->starts, 3);
+	assert_int_equal(s->place, SIM_ACKED);
+	assert_int_equal(rig_seen(r, "screen long: 2 bytes, MaxSize=1"), 1);
+	rig_free(r);
+}
+
 static uint64_t slow_seq;
 
 static void
@@ -419,6 +449,7 @@ main(void)
 		cmocka_unit_test(test_sender_limit_lets_so_many_through),
 		cmocka_unit_test(test_a_reload_changes_the_limit),
 		cmocka_unit_test(test_repeats_end_with_their_time),
+		cmocka_unit_test(test_what_only_is_told_is_told_once),
 		cmocka_unit_test(test_a_redelivery_is_no_repetition),
 	};
 
