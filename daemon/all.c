@@ -64,7 +64,7 @@ const struct config_kind *const bot_schema[] = {
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	&rabbitmq_queue_kind, &sqs_queue_kind, &pubsub_queue_kind,
 	&alert_kind, &check_config_kind,
-	&slack_kind, &kuma_kind,
+	&slack_kind, &kuma_kind, &posthog_kind,
 	NULL
 };
 

@@ -1,0 +1,366 @@
+/*
+ * What each queue and pool did in an interval: differences of the engine's
+ * counters, and how they are at its end.
+ *
+ * A queue that a reload makes anew has counted from zero; what the old one did
+ * in the interval that is going on is not told.  The same with one that is
+ * removed.
+ */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "observe/figure.h"
+#include "sink/posthog_impl.h"
+
+/* ---- what was counted before ---- */
+
+static struct posthog_queue *
+find_queue(const struct posthog *k, const struct queue *q)
+{
+	struct list *l;
+
+	list_foreach(l, &k->queues) {
+		struct posthog_queue *b = list_entry(l, struct posthog_queue,
+		    link);
+
+		if (b->serial == q->serial)
+			return b;
+	}
+	return NULL;
+}
+
+static struct posthog_pool *
+find_pool(const struct posthog *k, const struct pool *p)
+{
+	struct list *l;
+
+	list_foreach(l, &k->pools) {
+		struct posthog_pool *b = list_entry(l, struct posthog_pool,
+		    link);
+
+		/* An address may be used again. */
+		if (b->pool == p && strcmp(b->name, p->name) == 0 &&
+		    p->stats.verdicts >= b->verdicts)
+			return b;
+	}
+	return NULL;
+}
+
+static struct posthog_queue *
+know_queue(struct posthog *k, const struct queue *q)
+{
+	struct posthog_queue *b = find_queue(k, q);
+
+	if (b == NULL) {
+		b = new0(struct posthog_queue);
+		b->serial = q->serial;
+		list_push_back(&k->queues, &b->link);
+	}
+	b->found = true;
+	return b;
+}
+
+static struct posthog_pool *
+know_pool(struct posthog *k, const struct pool *p)
+{
+	struct posthog_pool *b = find_pool(k, p);
+
+	if (b == NULL) {
+		b = new0(struct posthog_pool);
+		b->name = xstrdup(p->name);
+		b->pool = p;
+		list_push_back(&k->pools, &b->link);
+	}
+	b->found = true;
+	return b;
+}
+
+static void
+queue_free(struct posthog_queue *b)
+{
+	list_remove(&b->link);
+	free(b);
+}
+
+static void
+pool_free(struct posthog_pool *b)
+{
+	list_remove(&b->link);
+	free(b->name);
+	free(b);
+}
+
+/* Those that were not found since the last sweep. */
+static void
+sweep(struct posthog *k)
+{
+	struct list *l, *tmp;
+
+	list_foreach_safe(l, tmp, &k->queues) {
+		struct posthog_queue *b = list_entry(l, struct posthog_queue,
+		    link);
+
+		if (!b->found)
+			queue_free(b);
+		else
+			b->found = false;
+	}
+	list_foreach_safe(l, tmp, &k->pools) {
+		struct posthog_pool *b = list_entry(l, struct posthog_pool,
+		    link);
+
+		if (!b->found)
+			pool_free(b);
+		else
+			b->found = false;
+	}
+}
+
+static void
+queue_begin(struct posthog_queue *b, const struct queue *q)
+{
+	const struct queue_stats *s = &q->stats;
+
+	b->received = s->received;
+	b->done = s->done;
+	b->retried = s->retried;
+	b->dead = s->dead;
+	b->failed = s->failed;
+	b->processing = s->processing;
+	for (unsigned i = 0; i < s->nerrors; i++)
+		b->errors[i] = s->errors[i].count;
+}
+
+static void
+pool_begin(struct posthog_pool *b, const struct pool *p)
+{
+	b->verdicts = p->stats.verdicts;
+	b->restarts = p->stats.restarts;
+	b->crashes = p->stats.crashes;
+	b->timeouts = p->stats.timeouts;
+	b->workers = b->busy = 0;
+}
+
+/* ---- properties ---- */
+
+static void
+set(json_t *p, const char *key, json_t *value)
+{
+	json_object_set_new(p, key, value);
+}
+
+/* What is not known is left out: an average then is of what is known. */
+static void
+set_figure(struct posthog *k, json_t *j, const char *key, const char *name,
+    const struct queue *q, const struct pool *p)
+{
+	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
+	struct figure_value v;
+	struct figure f;
+
+	if (figure_find(name, strlen(name), NULL, &f, &why) < 0)
+		BUG("%s: %s", name, buffer_cstr(&why));
+	v = figure_read(&f, k->sinks->p.observer, q, p);
+	if (v.known)
+		set(j, key, f.kind == FIGURE_BOOL ?
+		    json_boolean(v.value > 0) : json_number(v.value, 1));
+}
+
+static double
+ms(double us)
+{
+	return us / 1000;
+}
+
+static void
+set_processing(json_t *p, const struct posthog_queue *b, const struct queue *q)
+{
+	static const struct {
+		const char *key;
+		double percent;
+	} rows[] = { { "processing_ms_p50", 50 }, { "processing_ms_p95", 95 },
+		{ "processing_ms_p99", 99 } };
+	struct histogram h = q->stats.processing;
+
+	histogram_sub(&h, &b->processing);
+	set(p, "processing_count", json_count(h.count));
+	set(p, "processing_ms_sum", json_number(ms((double)h.sum_us), 3));
+	if (h.count == 0)
+		return;
+	set(p, "processing_ms_mean", json_number(ms(histogram_mean_us(&h)),
+	    3));
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		set(p, rows[i].key, json_number(ms((double)
+		    histogram_percentile(&h, rows[i].percent)), 3));
+}
+
+static json_t *
+percent(uint64_t part, uint64_t all)
+{
+	return json_number(100.0 * (double)part / (double)all, 2);
+}
+
+static void
+add_queue(struct posthog *k, const struct posthog_queue *b,
+    const struct queue *q, double seconds)
+{
+	const struct queue_stats *s = &q->stats;
+	uint64_t done = s->done - b->done, failed = s->failed - b->failed;
+	uint64_t attempts = done + failed;
+	json_t *p = json_object();
+
+	set(p, "queue", json_text(q->name));
+	set(p, "queue_type", json_string(q->type->name));
+	if (q->pool != NULL)
+		set(p, "pool", json_text(q->pool->name));
+	set(p, "interval_seconds", json_number(seconds, 1));
+	set(p, "received", json_count(s->received - b->received));
+	set(p, "attempts", json_count(attempts));
+	set(p, "done", json_count(done));
+	set(p, "failed", json_count(failed));
+	set(p, "retried", json_count(s->retried - b->retried));
+	set(p, "dead", json_count(s->dead - b->dead));
+	if (attempts != 0)
+		set(p, "error_rate_percent", percent(failed, attempts));
+	set(p, "rate_per_second", json_number((double)attempts / seconds, 3));
+	set_processing(p, b, q);
+	set_figure(k, p, "backlog", "queue.backlog", q, NULL);
+	set_figure(k, p, "backlog_age_seconds", "queue.backlog_age_seconds", q,
+	    NULL);
+	set_figure(k, p, "delayed_backlog", "queue.delayed_backlog", q, NULL);
+	set_figure(k, p, "dead_backlog", "queue.dead_backlog", q, NULL);
+	set_figure(k, p, "in_flight", "queue.in_flight", q, NULL);
+	set_figure(k, p, "connected", "queue.connected", q, NULL);
+	set_figure(k, p, "paused", "queue.paused", q, NULL);
+	posthog_event_add(k, "bot_operator_queue", p);
+}
+
+static void
+add_pool(struct posthog *k, const struct posthog_pool *b,
+    const struct pool *pool, double seconds)
+{
+	uint64_t verdicts = pool->stats.verdicts - b->verdicts;
+	json_t *p = json_object();
+
+	set(p, "pool", json_text(pool->name));
+	set(p, "interval_seconds", json_number(seconds, 1));
+	set(p, "attempts", json_count(verdicts));
+	set(p, "rate_per_second", json_number((double)verdicts / seconds, 3));
+	set(p, "restarts", json_count(pool->stats.restarts - b->restarts));
+	set(p, "crashes", json_count(pool->stats.crashes - b->crashes));
+	set(p, "timeouts", json_count(pool->stats.timeouts - b->timeouts));
+	set(p, "utilization_percent", b->workers == 0 ? json_integer(0) :
+	    percent(MIN(b->busy, b->workers), b->workers));
+	set_figure(k, p, "workers", "pool.workers", NULL, pool);
+	set_figure(k, p, "busy", "pool.busy", NULL, pool);
+	set_figure(k, p, "workers_min", "pool.min", NULL, pool);
+	set_figure(k, p, "workers_max", "pool.max", NULL, pool);
+	set_figure(k, p, "up", "pool.up", NULL, pool);
+	posthog_event_add(k, "bot_operator_pool", p);
+}
+
+/* ---- errors ---- */
+
+static void
+add_error(struct posthog *k, const struct posthog_error *e, double seconds)
+{
+	json_t *p = json_object();
+
+	set(p, "queue", json_text(e->queue->name));
+	set(p, "error_type", json_text(e->type));
+	set(p, "interval_seconds", json_number(seconds, 1));
+	set(p, "count", json_count(e->count));
+	set(p, "attempts", json_count(e->attempts));
+	posthog_event_add(k, "bot_operator_error", p);
+}
+
+/* Into errors, of which n are there, with room for ERROR_TYPES_MAX more. */
+static size_t
+collect_errors(const struct posthog_queue *b, const struct queue *q,
+    struct posthog_error *errors, size_t n)
+{
+	const struct queue_stats *s = &q->stats;
+
+	for (unsigned i = 0; i < s->nerrors; i++) {
+		uint64_t count = s->errors[i].count - b->errors[i];
+
+		if (count == 0)
+			continue;
+		errors[n++] = (struct posthog_error){ q, s->errors[i].type,
+			count, s->done - b->done + s->failed - b->failed,
+			s->dead - b->dead };
+	}
+	return n;
+}
+
+/* ---- intervals ---- */
+
+void
+posthog_figures_begin(struct posthog *k)
+{
+	struct engine *e = k->sinks->p.engine;
+	struct list *l;
+	struct queue *q;
+	struct pool *p;
+
+	engine_foreach_queue(q, e, l)
+		queue_begin(know_queue(k, q), q);
+	engine_foreach_pool(p, e, l)
+		pool_begin(know_pool(k, p), p);
+	sweep(k);
+}
+
+void
+posthog_figures_look(struct posthog *k)
+{
+	struct engine *e = k->sinks->p.engine;
+	struct list *l;
+	struct pool *p;
+
+	engine_foreach_pool(p, e, l) {
+		struct posthog_pool *b = know_pool(k, p);
+
+		b->workers += p->workers;
+		b->busy += MIN(p->busy, p->workers);
+	}
+}
+
+void
+posthog_figures_close(struct posthog *k, double seconds)
+{
+	struct engine *e = k->sinks->p.engine;
+	struct posthog_error *errors;
+	size_t n = 0, queues = 0;
+	struct list *l;
+	struct queue *q;
+	struct pool *p;
+
+	engine_foreach_queue(q, e, l)
+		queues++;
+	errors = xcalloc(queues * ERROR_TYPES_MAX + 1, sizeof(*errors));
+	engine_foreach_queue(q, e, l) {
+		const struct posthog_queue *b = know_queue(k, q);
+
+		add_queue(k, b, q, seconds);
+		n = collect_errors(b, q, errors, n);
+	}
+	engine_foreach_pool(p, e, l)
+		add_pool(k, know_pool(k, p), p, seconds);
+	for (size_t i = 0; i < n; i++)
+		add_error(k, &errors[i], seconds);
+	if (k->settings.errors)
+		posthog_errors_add(k, errors, n, seconds);
+	free(errors);
+	posthog_figures_begin(k);
+}
+
+void
+posthog_figures_done(struct posthog *k)
+{
+	struct list *l, *tmp;
+
+	list_foreach_safe(l, tmp, &k->queues)
+		queue_free(list_entry(l, struct posthog_queue, link));
+	list_foreach_safe(l, tmp, &k->pools)
+		pool_free(list_entry(l, struct posthog_pool, link));
+}
