@@ -43,16 +43,16 @@ on_timer(struct timer *t)
 
 /* ---- life ---- */
 
+/* Name= does not change while we run. */
 static void
-read_settings(struct posthog *k, const struct config_section *s)
+name_it(struct posthog *k)
 {
 	struct config *c = k->sinks->config;
 	const struct config_section *op = config_next(c, "Operator", NULL);
 	const char *name = op != NULL ? config_string(op, "Name") : NULL;
 
-	posthog_settings_read(&k->settings, c, s);
-	free(k->instance);
-	free(k->distinct_id);
+	if (gethostname(k->host, sizeof(k->host) - 1) < 0)
+		snprintf(k->host, sizeof(k->host), "unknown");
 	k->instance = xstrdup(name != NULL ? name : config_instance(c));
 	k->distinct_id = xasprintf("%s@%s", k->instance, k->host);
 }
@@ -67,9 +67,8 @@ posthog_new(struct sinks *all, const struct config_section *s)
 	k->record.noun = "event";
 	list_init(&k->queues);
 	list_init(&k->pools);
-	if (gethostname(k->host, sizeof(k->host) - 1) < 0)
-		snprintf(k->host, sizeof(k->host), "unknown");
-	read_settings(k, s);
+	name_it(k);
+	posthog_settings_read(&k->settings, all->config, s);
 	posthog_send_init(k);
 	posthog_figures_begin(k);
 	k->began_us = clock_monotonic_us();
@@ -86,7 +85,7 @@ posthog_reload(struct posthog *k, const struct config_section *s)
 
 	posthog_send_stop(k);
 	k->batch_max = POSTHOG_BATCH_MAX;
-	read_settings(k, s);
+	posthog_settings_read(&k->settings, k->sinks->config, s);
 	posthog_settings_done(&old);
 	k->due_us = k->began_us + k->settings.interval_us;
 	arm(k);

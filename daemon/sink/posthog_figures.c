@@ -149,21 +149,55 @@ set(json_t *p, const char *key, json_t *value)
 	json_object_set_new(p, key, value);
 }
 
-/* What is not known is left out: an average then is of what is known. */
+/* How they are at the end of the interval: figures of the status document. */
+static const struct row {
+	const char *key, *figure;
+} queue_rows[] = {
+	{ "backlog", "queue.backlog" },
+	{ "backlog_age_seconds", "queue.backlog_age_seconds" },
+	{ "delayed_backlog", "queue.delayed_backlog" },
+	{ "dead_backlog", "queue.dead_backlog" },
+	{ "in_flight", "queue.in_flight" },
+	{ "connected", "queue.connected" },
+	{ "paused", "queue.paused" },
+}, pool_rows[] = {
+	{ "workers", "pool.workers" },
+	{ "busy", "pool.busy" },
+	{ "workers_min", "pool.min" },
+	{ "workers_max", "pool.max" },
+	{ "up", "pool.up" },
+};
+
+/* Looked up once. */
+static struct figure queue_figures[ARRAY_SIZE(queue_rows)];
+static struct figure pool_figures[ARRAY_SIZE(pool_rows)];
+
 static void
-set_figure(struct posthog *k, json_t *j, const char *key, const char *name,
-    const struct queue *q, const struct pool *p)
+find_figures(const struct row *rows, struct figure *figures, size_t n)
 {
 	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
-	struct figure_value v;
-	struct figure f;
 
-	if (figure_find(name, strlen(name), NULL, &f, &why) < 0)
-		BUG("%s: %s", name, buffer_cstr(&why));
-	v = figure_read(&f, k->sinks->p.observer, q, p);
-	if (v.known)
-		set(j, key, f.kind == FIGURE_BOOL ?
-		    json_boolean(v.value > 0) : json_number(v.value, 1));
+	for (size_t i = 0; i < n; i++)
+		if (figure_find(rows[i].figure, strlen(rows[i].figure), NULL,
+		    &figures[i], &why) < 0)
+			BUG("%s: %s", rows[i].figure, buffer_cstr(&why));
+}
+
+/* What is not known is left out: an average then is of what is known. */
+static void
+set_figures(struct posthog *k, json_t *j, const struct row *rows,
+    const struct figure *figures, size_t n, const struct queue *q,
+    const struct pool *p)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct figure_value v = figure_read(&figures[i],
+		    k->sinks->p.observer, q, p);
+
+		if (v.known)
+			set(j, rows[i].key, figures[i].kind == FIGURE_BOOL ?
+			    json_boolean(v.value > 0) :
+			    json_number(v.value, 1));
+	}
 }
 
 static double
@@ -224,14 +258,8 @@ add_queue(struct posthog *k, const struct posthog_queue *b,
 		set(p, "error_rate_percent", percent(failed, attempts));
 	set(p, "rate_per_second", json_number((double)attempts / seconds, 3));
 	set_processing(p, b, q);
-	set_figure(k, p, "backlog", "queue.backlog", q, NULL);
-	set_figure(k, p, "backlog_age_seconds", "queue.backlog_age_seconds", q,
+	set_figures(k, p, queue_rows, queue_figures, ARRAY_SIZE(queue_rows), q,
 	    NULL);
-	set_figure(k, p, "delayed_backlog", "queue.delayed_backlog", q, NULL);
-	set_figure(k, p, "dead_backlog", "queue.dead_backlog", q, NULL);
-	set_figure(k, p, "in_flight", "queue.in_flight", q, NULL);
-	set_figure(k, p, "connected", "queue.connected", q, NULL);
-	set_figure(k, p, "paused", "queue.paused", q, NULL);
 	posthog_event_add(k, "bot_operator_queue", p);
 }
 
@@ -251,11 +279,8 @@ add_pool(struct posthog *k, const struct posthog_pool *b,
 	set(p, "timeouts", json_count(pool->stats.timeouts - b->timeouts));
 	set(p, "utilization_percent", b->workers == 0 ? json_integer(0) :
 	    percent(MIN(b->busy, b->workers), b->workers));
-	set_figure(k, p, "workers", "pool.workers", NULL, pool);
-	set_figure(k, p, "busy", "pool.busy", NULL, pool);
-	set_figure(k, p, "workers_min", "pool.min", NULL, pool);
-	set_figure(k, p, "workers_max", "pool.max", NULL, pool);
-	set_figure(k, p, "up", "pool.up", NULL, pool);
+	set_figures(k, p, pool_rows, pool_figures, ARRAY_SIZE(pool_rows), NULL,
+	    pool);
 	posthog_event_add(k, "bot_operator_pool", p);
 }
 
@@ -295,8 +320,8 @@ collect_errors(const struct posthog_queue *b, const struct queue *q,
 
 /* ---- intervals ---- */
 
-void
-posthog_figures_begin(struct posthog *k)
+static void
+begin(struct posthog *k)
 {
 	struct engine *e = k->sinks->p.engine;
 	struct list *l;
@@ -308,6 +333,14 @@ posthog_figures_begin(struct posthog *k)
 	engine_foreach_pool(p, e, l)
 		pool_begin(know_pool(k, p), p);
 	sweep(k);
+}
+
+void
+posthog_figures_begin(struct posthog *k)
+{
+	find_figures(queue_rows, queue_figures, ARRAY_SIZE(queue_rows));
+	find_figures(pool_rows, pool_figures, ARRAY_SIZE(pool_rows));
+	begin(k);
 }
 
 void
@@ -351,7 +384,7 @@ posthog_figures_close(struct posthog *k, double seconds)
 	if (k->settings.errors)
 		posthog_errors_add(k, errors, n, seconds);
 	free(errors);
-	posthog_figures_begin(k);
+	begin(k);
 }
 
 void

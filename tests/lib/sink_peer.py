@@ -246,6 +246,55 @@ class PostHog(Peer):
         return Reply(200, {"status": "Ok"})
 
 
+class PostHogPage(Peer):
+    """What PostHog's web page talks to: dashboards and insights, as much of it
+    as posthog-dashboards needs, in pages of two."""
+    KEY, PROJECT = "phx_s3cr3tpersonalkey01", 77
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = itertools.count(1)
+        self.dashboards, self.insights = {}, {}
+
+    def real(self, request):
+        if request.headers.get("Authorization") != "Bearer " + self.KEY:
+            return Reply(401, {"type": "authentication_error", "code": "authentication_failed",
+                               "detail": "Invalid personal API key: " + str(request.headers.get("Authorization"))})
+        prefix = "/api/projects/%d/" % self.PROJECT
+        kind, _, number = request.path[len(prefix):].strip("/").partition("/")
+        if not request.path.startswith(prefix) or not request.path.endswith("/"):
+            return Reply(404, {"detail": "Project not found."})
+        table = {"dashboards": self.dashboards, "insights": self.insights}.get(kind)
+        if table is None or (number and int(number) not in table):
+            return Reply(404, {"detail": "Not found."})
+        return getattr(self, request.method.lower())(request, kind, table, int(number or 0))
+
+    def post(self, request, kind, table, number):
+        new = dict(request.body, id=next(self.numbers), deleted=False)
+        if kind == "insights":
+            if any(d not in self.dashboards for d in new["dashboards"]):
+                return Reply(400, {"detail": "Dashboard not found", "attr": "dashboards"})
+            # It adds members of its own.
+            new["query"] = dict(new["query"], version=2, source=dict(new["query"]["source"], version=3))
+        table[new["id"]] = new
+        return Reply(201, new)
+
+    def patch(self, request, kind, table, number):
+        table[number].update(request.body)
+        return Reply(200, table[number])
+
+    def get(self, request, kind, table, number):
+        if number:
+            tiles = [{"id": 1000 + i["id"], "insight": i} for i in self.insights.values()
+                     if number in i["dashboards"] and not i["deleted"]]
+            return Reply(200, dict(table[number], tiles=[{"id": 999, "text": {"body": "hello"}}] + tiles))
+        begin = int(dict(urllib.parse.parse_qsl(request.query)).get("offset", 0))
+        rows = list(table.values())
+        # Wherever it says that the next page is, the key goes to nobody else.
+        return Reply(200, {"count": len(rows), "results": rows[begin:begin + 2], "next": None if begin + 2 >= len(rows)
+                           else "http://127.0.0.1:1%s?offset=%d" % (request.path, begin + 2)})
+
+
 class KumaPage(Peer):
     """What the web page of Uptime Kuma talks to: socket.io by long polling, one
     session at a time.  missing: columns that this version does not know."""

@@ -47,6 +47,8 @@ MANY = "".join("[Queue away-%03d]\nType=redis\nAddress=127.0.0.1:1\nKey=x\nPool=
 
 @contextlib.contextmanager
 def posthog(r, key=PostHog.KEY):
+    # An interval may have ended just before the operator did.
+    r.expect_log("posthog: [0-9]+ events? not sent: the sink ends")
     peer = PostHog()
     r.write("key", key + "\n", 0o600)
     r.write("handler", HANDLER)
@@ -66,6 +68,11 @@ def sink(d):
 
 def wait_sink(d, what, condition):
     return wait_for("sink posthog: " + what, lambda: (lambda s: condition(s) and s)(sink(d)))
+
+
+def accounted(s, each=2):
+    """Whatever was measured is sent, lost, or waits: so many events in an interval."""
+    assert s["sent"] + s["failed"] + s["dropped"] + s["queued"] == each * s["intervals"], s
 
 
 def enqueue(d, *bodies):
@@ -160,11 +167,11 @@ def test_errors_are_bounded_and_can_be_switched_off(r):
         d = r.daemon(world(peer, "Interval=10s\nErrorsMax=1\n"))
         enqueue(d, "bad", "bad", "bad", "later")
         d.wait_queue("jobs", dead=4, deadline=60)
-        e = wait_for("the errors", lambda: peer.events("$exception"))
-        p = e[0]["properties"]
-        if sink(d)["intervals"] == 1:
-            assert len(e) == 1 and p["error_type"] == "invalid_format" and p["count"] == 3, e
-            assert p["groups_left_out"] == 1 and p["errors_left_out"] == 2, e
+        wait_for("the errors", lambda: peer.sum("$exception", "count") + peer.sum("$exception", "errors_left_out") == 5)
+        # The most frequent one of an interval; most often all are in the same.
+        e = [x["properties"] for x in peer.events("$exception")]
+        assert len(e) <= sink(d)["intervals"] and all(p["groups_left_out"] <= 1 for p in e), e
+        assert len(e) > 1 or (e[0]["error_type"], e[0]["count"], e[0]["groups_left_out"]) == ("invalid_format", 3, 1), e
         d.write(world(peer, "Errors=no\n"))
         d.botctl("reload")
         n = len(peer.events("$exception"))
@@ -189,6 +196,7 @@ def test_what_breaks_is_tried_again_with_the_same_uuids(r):
             assert set(uuids(first)) <= set(peer.kept)
             s = wait_sink(d, "works", lambda s: not s["failing"])
             assert s["retries"] == 2 and s["failed"] == s["dropped"] == 0, s
+            accounted(s)
             nothing_twice(peer)
             d.stop()
 
@@ -232,6 +240,7 @@ def test_400_is_final(r):
         assert not lost & set(peer.kept)
         s = wait_sink(d, "works", lambda s: not s["failing"])
         assert s["failed"] == len(lost) and s["retries"] == 0, s
+        accounted(s)
         assert d.log().count("(http_400)") == 1, d.log()
 
 
@@ -289,12 +298,14 @@ def test_413_halves_the_batch_and_one_alone_is_lost(r):
         d.botctl("reload")
         s = wait_sink(d, "all sent", lambda s: s["queued"] <= 2 and s["sent"] > 8)
         assert s["batch_max"] <= 3 and s["failed"] == s["dropped"] == 0, s
+        accounted(s)
         sizes = [len(q.body["batch"]) for q in peer.requests]
         assert any(x > 3 for x in sizes) and all(len(q.body["batch"]) <= 3 for q in peer.requests[-3:]), sizes
         nothing_twice(peer)
         peer.rule("*", status(413, "too large"))
         s = wait_sink(d, "some are lost", lambda s: s["failed"] >= 2)
         assert s["batch_max"] == 1 and s["last_error"]["code"] == "http_413", s
+        accounted(s)
 
 
 def test_what_is_no_posthog_or_has_no_quota(r):
@@ -346,8 +357,10 @@ def test_the_queue_is_bounded_and_drops_are_counted(r):
         rule.remove()
         wait_for("the newest", lambda: len(peer.events()) >= 5)
         s = wait_sink(d, "works", lambda s: not s["failing"])
-        # Whatever was measured is sent, lost, waits, or is in the request.
-        d.stop()
+        accounted(s)
+        # The oldest are gone.
+        lost = set(u for q in peer.requests for u in uuids(q)) - set(peer.kept)
+        assert lost and min(peer.kept) > min(lost), (lost, peer.kept)
 
 
 def test_batches_are_small_and_packed(r):
@@ -369,6 +382,21 @@ def test_batches_are_small_and_packed(r):
                    for q in peer.requests)
         nothing_twice(peer)
         d.check_turns()
+
+
+def test_certificates_are_looked_at(r):
+    r.expect_log("posthog: .*tls_verify")
+    certificate = r.certificate()
+    with posthog(r) as peer:
+        peer.server.socket = certificate.server_context().wrap_socket(peer.server.socket, server_side=True)
+        text = WORLD + SINK % ("https://localhost:%d" % peer.port)
+        d = r.daemon(text)
+        s = wait_sink(d, "failing", lambda s: s["failing"])
+        assert s["last_error"]["code"] == "tls_verify" and s["queued"] and not peer.requests, s
+        d.write(text + "CAFile=%s\n" % certificate.ca)
+        d.botctl("reload")
+        wait_for("events", lambda: peer.events())
+        assert sink(d)["dropped"] == sink(d)["failed"] == 0, sink(d)
 
 
 def test_a_reload_adds_changes_and_removes(r):
