@@ -26,7 +26,7 @@ on_timer(struct timer *t)
 	struct posthog *k = t->owner;
 	uint64_t now = clock_monotonic_us();
 
-	posthog_figures_look(k);
+	posthog_counts_look(k);
 	if (now >= k->due_us) {
 		posthog_figures_close(k, (double)MAX(now - k->began_us,
 		    USEC_PER_MSEC) / 1e6);
@@ -102,7 +102,7 @@ posthog_free(struct posthog *k)
 	if (k->n != 0)
 		sink_dropped(&k->record, k->n, "the sink ends");
 	posthog_events_drop(k, k->n);
-	posthog_figures_done(k);
+	posthog_counts_done(k);
 	posthog_settings_done(&k->settings);
 	free(k->instance);
 	free(k->distinct_id);

@@ -1,145 +1,12 @@
 /*
  * What each queue and pool did in an interval: differences of the engine's
  * counters, and how they are at its end.
- *
- * A queue that a reload makes anew has counted from zero; what the old one did
- * in the interval that is going on is not told.  The same with one that is
- * removed.
  */
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "observe/figure.h"
 #include "sink/posthog_impl.h"
-
-/* ---- what was counted before ---- */
-
-static struct posthog_queue *
-find_queue(const struct posthog *k, const struct queue *q)
-{
-	struct list *l;
-
-	list_foreach(l, &k->queues) {
-		struct posthog_queue *b = list_entry(l, struct posthog_queue,
-		    link);
-
-		if (b->serial == q->serial)
-			return b;
-	}
-	return NULL;
-}
-
-static struct posthog_pool *
-find_pool(const struct posthog *k, const struct pool *p)
-{
-	struct list *l;
-
-	list_foreach(l, &k->pools) {
-		struct posthog_pool *b = list_entry(l, struct posthog_pool,
-		    link);
-
-		/* An address may be used again. */
-		if (b->pool == p && strcmp(b->name, p->name) == 0 &&
-		    p->stats.verdicts >= b->verdicts)
-			return b;
-	}
-	return NULL;
-}
-
-static struct posthog_queue *
-know_queue(struct posthog *k, const struct queue *q)
-{
-	struct posthog_queue *b = find_queue(k, q);
-
-	if (b == NULL) {
-		b = new0(struct posthog_queue);
-		b->serial = q->serial;
-		list_push_back(&k->queues, &b->link);
-	}
-	b->found = true;
-	return b;
-}
-
-static struct posthog_pool *
-know_pool(struct posthog *k, const struct pool *p)
-{
-	struct posthog_pool *b = find_pool(k, p);
-
-	if (b == NULL) {
-		b = new0(struct posthog_pool);
-		b->name = xstrdup(p->name);
-		b->pool = p;
-		list_push_back(&k->pools, &b->link);
-	}
-	b->found = true;
-	return b;
-}
-
-static void
-queue_free(struct posthog_queue *b)
-{
-	list_remove(&b->link);
-	free(b);
-}
-
-static void
-pool_free(struct posthog_pool *b)
-{
-	list_remove(&b->link);
-	free(b->name);
-	free(b);
-}
-
-/* Those that were not found since the last sweep. */
-static void
-sweep(struct posthog *k)
-{
-	struct list *l, *tmp;
-
-	list_foreach_safe(l, tmp, &k->queues) {
-		struct posthog_queue *b = list_entry(l, struct posthog_queue,
-		    link);
-
-		if (!b->found)
-			queue_free(b);
-		else
-			b->found = false;
-	}
-	list_foreach_safe(l, tmp, &k->pools) {
-		struct posthog_pool *b = list_entry(l, struct posthog_pool,
-		    link);
-
-		if (!b->found)
-			pool_free(b);
-		else
-			b->found = false;
-	}
-}
-
-static void
-queue_begin(struct posthog_queue *b, const struct queue *q)
-{
-	const struct queue_stats *s = &q->stats;
-
-	b->received = s->received;
-	b->done = s->done;
-	b->retried = s->retried;
-	b->dead = s->dead;
-	b->failed = s->failed;
-	b->processing = s->processing;
-	for (unsigned i = 0; i < s->nerrors; i++)
-		b->errors[i] = s->errors[i].count;
-}
-
-static void
-pool_begin(struct posthog_pool *b, const struct pool *p)
-{
-	b->verdicts = p->stats.verdicts;
-	b->restarts = p->stats.restarts;
-	b->crashes = p->stats.crashes;
-	b->timeouts = p->stats.timeouts;
-	b->workers = b->busy = 0;
-}
 
 /* ---- properties ---- */
 
@@ -320,42 +187,12 @@ collect_errors(const struct posthog_queue *b, const struct queue *q,
 
 /* ---- intervals ---- */
 
-static void
-begin(struct posthog *k)
-{
-	struct engine *e = k->sinks->p.engine;
-	struct list *l;
-	struct queue *q;
-	struct pool *p;
-
-	engine_foreach_queue(q, e, l)
-		queue_begin(know_queue(k, q), q);
-	engine_foreach_pool(p, e, l)
-		pool_begin(know_pool(k, p), p);
-	sweep(k);
-}
-
 void
 posthog_figures_begin(struct posthog *k)
 {
 	find_figures(queue_rows, queue_figures, ARRAY_SIZE(queue_rows));
 	find_figures(pool_rows, pool_figures, ARRAY_SIZE(pool_rows));
-	begin(k);
-}
-
-void
-posthog_figures_look(struct posthog *k)
-{
-	struct engine *e = k->sinks->p.engine;
-	struct list *l;
-	struct pool *p;
-
-	engine_foreach_pool(p, e, l) {
-		struct posthog_pool *b = know_pool(k, p);
-
-		b->workers += p->workers;
-		b->busy += MIN(p->busy, p->workers);
-	}
+	posthog_counts_begin(k);
 }
 
 void
@@ -372,28 +209,17 @@ posthog_figures_close(struct posthog *k, double seconds)
 		queues++;
 	errors = xcalloc(queues * ERROR_TYPES_MAX + 1, sizeof(*errors));
 	engine_foreach_queue(q, e, l) {
-		const struct posthog_queue *b = know_queue(k, q);
+		const struct posthog_queue *b = posthog_counts_queue(k, q);
 
 		add_queue(k, b, q, seconds);
 		n = collect_errors(b, q, errors, n);
 	}
 	engine_foreach_pool(p, e, l)
-		add_pool(k, know_pool(k, p), p, seconds);
+		add_pool(k, posthog_counts_pool(k, p), p, seconds);
 	for (size_t i = 0; i < n; i++)
 		add_error(k, &errors[i], seconds);
 	if (k->settings.errors)
 		posthog_errors_add(k, errors, n, seconds);
 	free(errors);
-	begin(k);
-}
-
-void
-posthog_figures_done(struct posthog *k)
-{
-	struct list *l, *tmp;
-
-	list_foreach_safe(l, tmp, &k->queues)
-		queue_free(list_entry(l, struct posthog_queue, link));
-	list_foreach_safe(l, tmp, &k->pools)
-		pool_free(list_entry(l, struct posthog_pool, link));
+	posthog_counts_begin(k);
 }

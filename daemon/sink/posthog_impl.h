@@ -4,7 +4,8 @@
  * Who does what:
  *	posthog_keys.c		[PostHog]: the keys, and reading them
  *	posthog.c		life, the clock of the intervals, the status
- *	posthog_figures.c	what queues and pools did in an interval
+ *	posthog_counts.c	the counters when the interval began
+ *	posthog_figures.c	what queues and pools did in it
  *	posthog_errors.c	what failed in it, as error tracking wants it
  *	posthog_event.c		events wait, in the form in which they are sent
  *	posthog_send.c		batches, one request at a time
@@ -112,15 +113,25 @@ void	posthog_settings_read(struct posthog_settings *, struct config *,
 	    const struct config_section *);
 void	posthog_settings_done(struct posthog_settings *);
 
+/* ---- posthog_counts.c ---- */
+
+/* An interval begins: what was counted before is nobody's business. */
+void	posthog_counts_begin(struct posthog *);
+/* Each POSTHOG_LOOK_US. */
+void	posthog_counts_look(struct posthog *);
+/* Of one; zeros when it was not there. Lives until the next begin. */
+struct posthog_queue *posthog_counts_queue(struct posthog *,
+	    const struct queue *);
+struct posthog_pool *posthog_counts_pool(struct posthog *,
+	    const struct pool *);
+void	posthog_counts_done(struct posthog *);
+
 /* ---- posthog_figures.c ---- */
 
-/* What was counted before is nobody's business. */
+/* At the start. */
 void	posthog_figures_begin(struct posthog *);
-/* Each POSTHOG_LOOK_US. */
-void	posthog_figures_look(struct posthog *);
 /* The events of the interval; the next one begins. */
 void	posthog_figures_close(struct posthog *, double seconds);
-void	posthog_figures_done(struct posthog *);
 
 /* ---- posthog_errors.c ---- */
 

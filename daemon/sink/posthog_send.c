@@ -13,16 +13,6 @@
 /* ---- what became of it ---- */
 
 static void
-forget_request(struct posthog *k)
-{
-	if (k->body.data != NULL)
-		secret_wipe(k->body.data, k->body.size);
-	buffer_done(&k->body);
-	secret_free(k->key);
-	k->key = NULL;
-}
-
-static void
 taken(struct posthog *k, unsigned n)
 {
 	k->failures = 0;
@@ -115,7 +105,7 @@ on_done(struct http_request *q, const struct http_response *r,
 	struct posthog_answer a;
 
 	posthog_judge(k->settings.key_file, r, err, k->key, &a);
-	forget_request(k);
+	sink_forget(&k->body, &k->key);
 	judged(k, &a);
 }
 
@@ -149,20 +139,10 @@ static int
 read_key(struct posthog *k, struct error *err)
 {
 	const char *file = k->settings.key_file;
-	struct slice s;
 
 	k->key = secret_read_file(file, err);
-	if (k->key == NULL)
-		return -EINVAL;
-	s = secret_bytes(k->key);
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f) {
-			error_set(err, ERROR_AUTH, "key", "%.100s must have "
-			    "the project API key on one line and nothing else",
-			    file);
-			return -EINVAL;
-		}
-	return 0;
+	return k->key != NULL ? sink_check_word(k->key, file, "key", err) :
+	    -EINVAL;
 }
 
 /* How many of those that wait go into one batch, and their bytes. */
@@ -226,7 +206,7 @@ send_batch(struct posthog *k)
 	if (make_client(k, &a.error) < 0 || read_key(k, &a.error) < 0 ||
 	    http_url_parse(&k->request.url, k->settings.url, &a.error) < 0) {
 		a.error.class = ERROR_AUTH;
-		forget_request(k);
+		sink_forget(&k->body, &k->key);
 		judged(k, &a);
 		return;
 	}
@@ -280,7 +260,7 @@ void
 posthog_send_stop(struct posthog *k)
 {
 	http_cancel(&k->request);
-	forget_request(k);
+	sink_forget(&k->body, &k->key);
 	timer_cancel(k->sinks->p.loop, &k->send_timer);
 	http_client_free(k->http);
 	k->http = NULL;

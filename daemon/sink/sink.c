@@ -124,6 +124,31 @@ sink_hide(char *text, const struct secret *s)
 }
 
 void
+sink_forget(struct buffer *b, struct secret **s)
+{
+	if (b->data != NULL)
+		secret_wipe(b->data, b->size);
+	buffer_done(b);
+	secret_free(*s);
+	*s = NULL;
+}
+
+int
+sink_check_word(const struct secret *s, const char *file, const char *what,
+    struct error *err)
+{
+	struct slice bytes = secret_bytes(s);
+
+	for (size_t i = 0; i < bytes.n; i++)
+		if ((unsigned char)bytes.p[i] <= ' ' || bytes.p[i] == 0x7f) {
+			error_set(err, ERROR_AUTH, what, "%.100s must have the "
+			    "%s on one line and nothing else", file, what);
+			return -EINVAL;
+		}
+	return 0;
+}
+
+void
 sink_status_error(struct error *err, const char *who,
     const struct http_response *r, const struct secret *secret)
 {

@@ -45,6 +45,11 @@ json_t	*sink_record_json(const struct sink_record *);
 /* Stars out whatever part of the text is the secret, or of it what follows
    its last slash: peers may repeat what they were sent. */
 void	sink_hide(char *text, const struct secret *);
+/* After a request: what it was made of is wiped. */
+void	sink_forget(struct buffer *secret, struct secret **);
+/* 0; or -EINVAL, AUTH, when the file has more than one word. what: "token" */
+int	sink_check_word(const struct secret *, const char *file,
+	    const char *what, struct error *err);
 /* An answer that is not understood otherwise, by its status; the body's start
    is quoted. */
 void	sink_status_error(struct error *, const char *who,

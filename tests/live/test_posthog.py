@@ -262,7 +262,7 @@ def test_401_is_final_and_says_what_to_mend(r):
 
 
 def test_a_key_that_cannot_be_read_loses_nothing(r):
-    r.expect_log("posthog: .*key(: No such file| must have the project API key on one line)")
+    r.expect_log("posthog: .*key(: No such file| must have the key on one line)")
     with posthog(r) as peer:
         for text in (None, "phc_one s3cr3ttwo"):
             os.unlink(r.path("key"))
