@@ -22,7 +22,7 @@ static const struct config_key keys[] = {
 	{ "Errors", CONFIG_BOOL, "yes", NULL, 0, 0, CONFIG_RELOAD,
 	    "Whether error tracking is told ($exception): one event for each "
 	    "queue and error type that failed in an interval, with how often. "
-	    "No line of the log and no word of a handler is in it." },
+	    "No line of the log is in it; the type is its handler's word." },
 	{ "ErrorsMax", CONFIG_UNSIGNED, "20", NULL, 1, 1000, CONFIG_RELOAD,
 	    "Errors=yes: how many events at most in one interval, for the most "
 	    "frequent pairs of queue and error type; they say how much was "
