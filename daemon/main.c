@@ -294,8 +294,8 @@ start(struct operator *o)
 	o->checks = checks_new(o->loop, o->resolver, o->engine, o->config);
 	observer_set_checks(o->observer, o->checks);
 	o->sinks = sinks_new(&(struct sinks_params){ .loop = o->loop,
-	    .resolver = o->resolver, .observer = o->observer,
-	    .alerts = o->alerts }, o->config);
+	    .resolver = o->resolver, .engine = o->engine,
+	    .observer = o->observer, .alerts = o->alerts }, o->config);
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 

@@ -638,6 +638,45 @@ add_alerts(struct buffer *b, const struct alerts *a)
 	}
 }
 
+/* ---- sinks ---- */
+
+static void
+add_sinks(struct buffer *b, json_t *sinks)
+{
+	static const struct {
+		const char *member, *name, *type, *help;
+	} rows[] = {
+		{ "sent", "sink_sent", "counter",
+		    "What a sink has sent: messages, beats, events." },
+		{ "failed", "sink_failed", "counter",
+		    "What a sink's peer did not take." },
+		{ "dropped", "sink_dropped", "counter",
+		    "What was never sent, since too much waited." },
+		{ "retries", "sink_retries", "counter",
+		    "Requests of a sink that are made again." },
+		{ "queued", "sink_queued", "gauge",
+		    "What waits for being sent." },
+		{ "failing", "sink_failing", "gauge",
+		    "Whether nothing can be sent at the moment (1)." },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		bool counter = strcmp(rows[i].type, "counter") == 0;
+		const char *name;
+		json_t *sink;
+
+		family(b, rows[i].name, rows[i].type, NULL, rows[i].help);
+		json_object_foreach(sinks, name, sink) {
+			const json_t *v = json_object_get(sink,
+			    rows[i].member);
+
+			u64_sample(b, rows[i].name, counter ? "_total" : "",
+			    "sink", name, json_is_true(v) ? 1 :
+			    (uint64_t)MAX(json_integer_value(v), 0));
+		}
+	}
+}
+
 void
 observer_metrics(struct observer *o, struct buffer *b)
 {
@@ -647,6 +686,12 @@ observer_metrics(struct observer *o, struct buffer *b)
 	add_security(b, o);
 	if (o->alerts != NULL)
 		add_alerts(b, o->alerts);
+	if (o->sinks != NULL) {
+		json_t *sinks = o->sinks(o->sinks_owner);
+
+		add_sinks(b, sinks);
+		json_decref(sinks);
+	}
 	add_process(b, o);
 	buffer_add_str(b, "# EOF\n");
 }
