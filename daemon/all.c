@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "guard/guard.h"
+#include "guard/screen.h"
 #include "observe/alert.h"
 #include "observe/check.h"
 #include "queue/pubsub.h"
@@ -63,8 +65,9 @@ const struct config_kind *const bot_schema[] = {
 	&engine_pool_kind, &worker_pool_kind, &http_pool_kind,
 	&engine_queue_kind, &spool_queue_kind, &redis_queue_kind,
 	&rabbitmq_queue_kind, &sqs_queue_kind, &pubsub_queue_kind,
+	&guard_queue_kind, &screen_kind,
 	&alert_kind, &check_config_kind,
-	&slack_kind, &kuma_kind,
+	&slack_kind, &kuma_kind, &posthog_kind,
 	NULL
 };
 
@@ -80,6 +83,8 @@ bot_config_load(const char *path)
 		checks_verify(c);
 		engine_check(c, &bot_types);
 	}
+	if (config_problems(c) == 0)
+		guards_check(c);
 	if (config_problems(c) == 0)
 		alerts_check(c, &bot_types, bot_sinks);
 	if (config_problems(c) == 0)

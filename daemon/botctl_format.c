@@ -456,6 +456,57 @@ add_failing_sinks(struct buffer *b, const json_t *s)
 	}
 }
 
+/* ---- what the guards had to do ---- */
+
+static void
+add_count(struct buffer *b, const char *name, const json_t *n)
+{
+	if (!json_is_number(n) || json_number_value(n) <= 0)
+		return;
+	buffer_add_str(b, buffer_len(b) == 0 ? "" : ", ");
+	add_clean_str(b, name);
+	buffer_printf(b, " %.0f", json_number_value(n));
+}
+
+static void
+add_counts(struct buffer *b, const char *before, const char *name,
+    struct buffer *counts)
+{
+	if (buffer_len(counts) == 0)
+		return;
+	buffer_add_str(b, before);
+	add_clean_str(b, name);
+	buffer_add_str(b, ": ");
+	buffer_add_slice(b, buffer_slice(counts));
+	buffer_add_char(b, '\n');
+	buffer_clear(counts);
+}
+
+static void
+add_security(struct buffer *b, const json_t *s)
+{
+	_cleanup_buffer_ struct buffer all = BUFFER_INIT, n = BUFFER_INIT;
+	json_t *security = json_object_get(s, "security"), *o;
+	const char *name;
+
+	json_object_foreach(security, name, o)
+		add_count(&n, name, o);
+	add_counts(&all, "  ", "events", &n);
+	json_object_foreach(json_object_get(security, "screens"), name, o) {
+		add_count(&n, "suspicious", json_object_get(o, "suspicious"));
+		add_counts(&all, "  screen ", name, &n);
+	}
+	json_object_foreach(json_object_get(s, "queues"), name, o) {
+		add_count(&n, "put off", json_object_get(o, "deferred"));
+		add_count(&n, "dropped", json_object_get(o, "dropped"));
+		add_counts(&all, "  queue ", name, &n);
+	}
+	if (buffer_len(&all) == 0)
+		return;
+	buffer_add_str(b, "\nSecurity\n");
+	buffer_add_slice(b, buffer_slice(&all));
+}
+
 void
 format_status(struct buffer *b, const json_t *s, const json_t *before,
     double seconds, const struct style *style)
@@ -470,6 +521,7 @@ format_status(struct buffer *b, const json_t *s, const json_t *before,
 	add_pools(b, s, style);
 	add_checks(b, s, style);
 	add_errors(b, s);
+	add_security(b, s);
 	if (before == NULL) {
 		_cleanup_buffer_ struct buffer hints = BUFFER_INIT;
 

@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "control/api.h"
 #include "control/routes.h"
+#include "guard/guard.h"
+#include "guard/security.h"
 #include "loop/signal.h"
 #include "observe/alert.h"
 #include "observe/check.h"
@@ -29,6 +31,7 @@ struct operator {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct engine *engine;
+	struct guards *guards;
 	struct checks *checks;
 	struct observer *observer;
 	struct alerts *alerts;
@@ -124,6 +127,7 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 	apply_token(o, fresh);
 	/* First, since a queue may require one that is new. */
 	changed = checks_reload(o->checks, fresh);
+	changed += guards_reload(o->guards, fresh);
 	changed += engine_reload(o->engine, fresh);
 	o->config = fresh;
 	config_unref(old);
@@ -280,15 +284,18 @@ start(struct operator *o)
 		    "cannot start: %s", strerror(-r));
 		return r;
 	}
+	security_open(o->loop);
 	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
+	o->guards = guards_new(o->engine, o->config);
 	o->observer = observer_new(o->loop, o->engine);
+	observer_set_guards(o->observer, o->guards);
 	observer_set_instance(o->observer, operator_name(o->config));
 	o->alerts = alerts_new(o->loop, o->observer, o->config, states);
 	o->checks = checks_new(o->loop, o->resolver, o->engine, o->config);
 	observer_set_checks(o->observer, o->checks);
 	o->sinks = sinks_new(&(struct sinks_params){ .loop = o->loop,
-	    .resolver = o->resolver, .observer = o->observer,
-	    .alerts = o->alerts }, o->config);
+	    .resolver = o->resolver, .engine = o->engine,
+	    .observer = o->observer, .alerts = o->alerts }, o->config);
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
@@ -322,6 +329,8 @@ finish(struct operator *o)
 	observer_free(o->observer);
 	checks_free(o->checks);
 	engine_free(o->engine);
+	guards_free(o->guards);
+	security_close();
 	resolver_free(o->resolver);
 	signal_watch_stop(&o->signals);
 	loop_free(o->loop);

@@ -13,8 +13,8 @@
 		v2 += v1; v1 = ROTL(v1, 17); v1 ^= v2; v2 = ROTL(v2, 32); \
 	} while (0)
 
-static uint64_t
-siphash(struct slice s)
+uint64_t
+hash_of(struct slice s)
 {
 	static uint64_t k0, k1;
 	uint64_t v0, v1, v2, v3, m;
@@ -87,7 +87,7 @@ hash_insert(struct hash *h, struct hash_node *node, struct slice key)
 	if (h->count >= h->nbuckets)
 		grow(h);
 	node->key = key;
-	node->hash = siphash(key);
+	node->hash = hash_of(key);
 	node->next = h->bucket[node->hash & (h->nbuckets - 1)];
 	h->bucket[node->hash & (h->nbuckets - 1)] = node;
 	h->count++;
@@ -117,7 +117,7 @@ hash_find(const struct hash *h, struct slice key)
 
 	if (h->count == 0)
 		return NULL;
-	hash = siphash(key);
+	hash = hash_of(key);
 	node = h->bucket[hash & (h->nbuckets - 1)];
 	while (node != NULL && !(node->hash == hash && slice_eq(node->key, key)))
 		node = node->next;

@@ -22,6 +22,9 @@ struct hash {
 	size_t count;
 };
 
+/* Of a process's own key: not to be kept longer than it. */
+uint64_t hash_of(struct slice);
+
 void	hash_init(struct hash *);
 void	hash_done(struct hash *);		/* must be empty */
 /* The key must not be in the table yet. */

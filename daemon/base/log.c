@@ -216,6 +216,22 @@ write_line(struct buffer *line)
 }
 
 static void
+add_subject(struct buffer *b, const struct log_fields *f)
+{
+	if (f->queue != NULL)
+		buffer_printf(b, "queue %s: ", f->queue);
+	if (f->pool != NULL)
+		buffer_printf(b, "pool %s: ", f->pool);
+	if (f->check != NULL)
+		buffer_printf(b, "check %s: ", f->check);
+	if (f->worker != 0)
+		buffer_printf(b, "worker %d: ", (int)f->worker);
+	if (f->message.n != 0)
+		buffer_printf(b, "message %.*s: ", (int)f->message.n,
+		    f->message.p);
+}
+
+static void
 to_stderr(enum log_level level, const struct log_fields *f, const char *text)
 {
 	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
@@ -228,17 +244,8 @@ to_stderr(enum log_level level, const struct log_fields *f, const char *text)
 	} else {
 		buffer_printf(&b, "<%d>", (int)level);
 	}
-	if (f->queue != NULL)
-		buffer_printf(&b, "queue %s: ", f->queue);
-	if (f->pool != NULL)
-		buffer_printf(&b, "pool %s: ", f->pool);
-	if (f->check != NULL)
-		buffer_printf(&b, "check %s: ", f->check);
-	if (f->worker != 0)
-		buffer_printf(&b, "worker %d: ", (int)f->worker);
-	if (f->message.n != 0)
-		buffer_printf(&b, "message %.*s: ", (int)f->message.n,
-		    f->message.p);
+	if (!f->bare)
+		add_subject(&b, f);
 	buffer_add_str(&b, text);
 	buffer_add_char(&b, '\n');
 	write_line(&b);

@@ -43,6 +43,8 @@ struct log_fields {
 	bool unwatched;		/* not for log_watch(): a handler's own words
 				   (they may hold a message's body), or what
 				   was said because of other lines */
+	bool bare;		/* nothing stands in front of the text on stderr
+				   either: other programs read it */
 };
 
 /* Where lines go: decided once, from main. */

@@ -145,15 +145,24 @@
 /* More than is kept */
 #define EVENT_TOO_MANY \
 	"eac1c598753b4b6d88281999e3f4c8c3"
-/* Somebody may not use botctl */
+/* Too many use botctl at once */
 #define EVENT_CONTROL_REFUSED \
 	"d94b7de60a274a27b5799fd92f555659"
 /* Somebody used botctl */
 #define EVENT_CONTROL_COMMAND \
 	"395f654337f44f20a1b56fc3e51b9e2d"
-/* Somebody had the wrong token for the status server */
+/* Somebody may not use the status server or the control socket */
 #define EVENT_AUTH_FAILED \
 	"44a5ed31831c40e28a8ede5d430a884d"
+/* A signature is missing or wrong */
+#define EVENT_MESSAGE_AUTH_FAILED \
+	"08e000c2bc5e4452a99ae6720cad0e9d"
+/* A message is not as a [Screen] wants it */
+#define EVENT_MESSAGE_SUSPICIOUS \
+	"c3b7e5fcdf82440c89f0fab98522bd74"
+/* A sender sends more than it may */
+#define EVENT_MESSAGE_FLOOD \
+	"8671aa37b88945ce8d674a85dd827b62"
 /* A turn took too long */
 #define EVENT_LOOP_SLOW \
 	"dcaf5207513b4072aff304b0ff44ecd7"

@@ -1,5 +1,7 @@
 #include "base/random.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/random.h>
 
 #include "base/alloc.h"
@@ -65,4 +67,16 @@ random_hex(char *out, size_t n)
 	for (size_t i = 0; i < n; i++)
 		out[i] = digits[random_u64() >> 60];
 	out[n] = '\0';
+}
+
+const char *
+random_uuid7(char out[RANDOM_UUID_BYTES], uint64_t realtime_us)
+{
+	uint64_t ms = realtime_us / 1000 & 0xffffffffffff;
+	uint64_t a = random_u64(), b = random_u64();
+
+	snprintf(out, RANDOM_UUID_BYTES, "%08" PRIx64 "-%04" PRIx64 "-7%03"
+	    PRIx64 "-%04" PRIx64 "-%012" PRIx64, ms >> 16, ms & 0xffff,
+	    a & 0xfff, (b >> 48 & 0x3fff) | 0x8000, b & 0xffffffffffff);
+	return out;
 }

@@ -14,5 +14,8 @@ uint64_t random_u64(void);
 uint64_t random_below(uint64_t n);
 /* n lower-case hex digits and a NUL. */
 void	random_hex(char *out, size_t n);
+/* A UUID of version 7 (RFC 9562, section 5.7): they sort by their time. */
+#define RANDOM_UUID_BYTES	37
+const char *random_uuid7(char out[RANDOM_UUID_BYTES], uint64_t realtime_us);
 
 #endif

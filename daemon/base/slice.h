@@ -33,6 +33,17 @@ slice_is(struct slice a, const char *s)
 	return slice_eq(a, slice_of(s));
 }
 
+/* What a hexadecimal digit of either case stands for, or -1. */
+static inline int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 /* Decimal digits only, no sign, no space.  -EINVAL, -ERANGE. */
 int	slice_to_u64(struct slice, uint64_t *ret);
 

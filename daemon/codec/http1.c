@@ -402,18 +402,6 @@ http1_header(const struct http1_head *h, const char *name)
 
 /* ---- chunked ---- */
 
-static int
-hex_digit(char c)
-{
-	if (is_digit(c))
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* chunk-size [ BWS ";" anything ] */
 static int
 parse_chunk_size(struct slice line, uint64_t *ret, struct error *err)

@@ -34,7 +34,7 @@
 
 #include "base/slice.h"
 
-#define JSON_SCAN_DEPTH_MAX	256u	/* objects and arrays in each other */
+#define JSON_SCAN_DEPTH_MAX	2048u	/* objects and arrays in each other */
 
 enum json_scan_kind {
 	JSON_SCAN_NOTHING = 0,	/* no value begins here, or an error */

@@ -174,15 +174,6 @@ struct piece {
 	size_t name, value, end;	/* offsets into pieces */
 };
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* A '%' that starts no escape is a byte like any other. */
 static void
 add_again(struct buffer *b, struct slice s)

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/json.h"
+#include "guard/security.h"
 
 #define IDLE_US			(60 * USEC_PER_SEC)
 #define OPS_MAX			32
@@ -274,6 +275,20 @@ refuse(int fd, const char *why)
 }
 
 static void
+tell_refused(const struct ucred *cred)
+{
+	char user[32], reason[SECURITY_REASON_MAX];
+
+	snprintf(user, sizeof(user), "uid:%u", (unsigned)cred->uid);
+	snprintf(reason, sizeof(reason), "control socket: gid %u, pid %d is "
+	    "neither root nor our user nor in the socket's group",
+	    (unsigned)cred->gid, (int)cred->pid);
+	security_tell(&(struct security_event){
+	    .kind = SECURITY_AUTH_FAILED, .user = slice_of(user),
+	    .reason = slice_of(reason) });
+}
+
+static void
 on_accept(struct listener *l, int fd, const struct sockaddr *peer _unused_)
 {
 	struct api *api = l->owner;
@@ -286,11 +301,7 @@ on_accept(struct listener *l, int fd, const struct sockaddr *peer _unused_)
 	struct api_conn *c;
 
 	if (!is_allowed(api, fd, &cred)) {
-		log_warning(LOG_EVENT(EVENT_CONTROL_REFUSED),
-		    "control socket: uid %u (gid %u, pid %d) is "
-		    "neither root nor our user nor in the socket's group: "
-		    "refused", (unsigned)cred.uid, (unsigned)cred.gid,
-		    (int)cred.pid);
+		tell_refused(&cred);
 		refuse(fd, "you are not allowed to use this socket");
 		return;
 	}

@@ -5,11 +5,10 @@
 #include <strings.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
-#include "base/log.h"
 #include "codec/base64.h"
+#include "guard/security.h"
 
-#define USER_MAX	64
+#define USER_MAX	SECURITY_NAME_MAX
 
 void
 http_auth_set(struct http_auth *a, struct secret *token)
@@ -63,22 +62,14 @@ is_basic_token(const struct http_auth *a, struct slice encoded,
 {
 	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
 	const char *colon;
-	size_t n, shown;
+	size_t n;
 	bool ok;
 
 	if (base64_decode(encoded, &b) < 0 || buffer_len(&b) == 0 ||
 	    (colon = memchr(buffer_head(&b), ':', buffer_len(&b))) == NULL)
 		return false;
 	n = (size_t)(colon - buffer_head(&b));
-	shown = MIN(n, USER_MAX);
-	/* It comes from anybody and goes to the log, between quotes. */
-	for (size_t i = 0; i < shown; i++) {
-		char c = buffer_head(&b)[i];
-
-		user[i] = c > ' ' && c < 0x7f && c != '"' && c != '\\' ? c :
-		    '?';
-	}
-	user[shown] = '\0';
+	(void)security_clean((struct slice){ buffer_head(&b), n }, user);
 	ok = is_token(a, (struct slice){ colon + 1,
 	    buffer_len(&b) - n - 1 });
 	secret_wipe(buffer_head(&b), buffer_len(&b));
@@ -101,25 +92,10 @@ static void
 tell(struct http_auth *a, const struct http_request *req, const char *user,
     const char *reason)
 {
-	uint64_t now = clock_monotonic_us();
-
 	a->failed++;
-	if (now - a->second_us >= USEC_PER_SEC) {
-		if (a->left_out != 0)
-			log_warning(LOG_EVENT(EVENT_AUTH_FAILED),
-			    "%u more failed log-ins at the status server were "
-			    "not logged", a->left_out);
-		a->second_us = now;
-		a->lines = a->left_out = 0;
-	}
-	if (a->lines == HTTP_AUTH_LINES) {
-		a->left_out++;
-		return;
-	}
-	a->lines++;
-	log_warning(LOG_EVENT(EVENT_AUTH_FAILED), "event=auth_failed "
-	    "src_ip=%s user=\"%s\" sender=\"\" queue=\"\" reason=\"%s\"",
-	    peer_ip(req->peer), user, reason);
+	security_tell(&(struct security_event){
+	    .kind = SECURITY_AUTH_FAILED, .src_ip = peer_ip(req->peer),
+	    .user = slice_of(user), .reason = slice_of(reason) });
 }
 
 bool

@@ -7,14 +7,8 @@
  * proxy, the proxy.
  *
  * Each wrong attempt - a request without any credentials is none, browsers
- * begin so - is one line of a stable form, for programs that ban by log
- * (CrowdSec, fail2ban):
- *
- *	event=auth_failed src_ip=192.0.2.1 user="x" sender="" queue=""
- *	    reason="wrong token"
- *
- * (one line; src_ip is - for a Unix socket.)  At most HTTP_AUTH_LINES a
- * second are written; how many were left out is said afterwards.
+ * begin so - is told as guard/security.h's auth_failed, with the peer's address
+ * and the user name that was tried.
  */
 #ifndef BOT_CONTROL_HTTP_AUTH_H
 #define BOT_CONTROL_HTTP_AUTH_H
@@ -22,13 +16,9 @@
 #include "base/secret.h"
 #include "control/http_server.h"
 
-#define HTTP_AUTH_LINES		20
-
 struct http_auth {
 	struct secret *token;		/* NULL: everybody may */
 	uint64_t failed;		/* since the start */
-	uint64_t second_us;		/* private: the bound */
-	unsigned lines, left_out;
 };
 
 /* Takes the token. */

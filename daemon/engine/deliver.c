@@ -1,6 +1,7 @@
 /*
  * The way in: what queues tell us.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -176,6 +177,64 @@ valid(const struct queue *q, const struct message *m, struct error *err)
 	return true;
 }
 
+/* Until the guard is asked again.  One that is behind another of its order key
+   waits for its turn first. */
+static void
+defer(struct message *m, const struct guard_verdict *v)
+{
+	struct queue *q = m->queue;
+	bool fresh = m->state == MESSAGE_NEW;
+
+	if (fresh && order_enter(m) == MESSAGE_HELD) {
+		m->deferred = true;
+		q->stats.deferred++;
+		message_enter(m, MESSAGE_HELD);
+	} else {
+		message_defer(m, v);
+	}
+	if (fresh && m->state != MESSAGE_SETTLING)
+		lease_watch(m);
+	engine_wake(q->engine);
+}
+
+/* True when it may go on; otherwise it has been dealt with. */
+static bool
+passes(struct message *m, guard_fn *ask)
+{
+	struct queue *q = m->queue;
+	struct guard_verdict v = { .error_type = ERROR_TYPE_INTERNAL };
+
+	switch (ask(q, m, &v)) {
+	case GUARD_PASS:
+		return true;
+	case GUARD_BURY:
+		q->stats.failed++;
+		count_error(q, slice_of(v.error_type));
+		message_bury(m, slice_of(v.error_type), slice_of(v.detail));
+		return false;
+	case GUARD_DELAY:
+		defer(m, &v);
+		return false;
+	case GUARD_DROP:
+		message_drop(m);
+		return false;
+	}
+	BUG("a guard without an answer for message %" PRIu64, m->id);
+}
+
+void
+deliver_again(struct message *m)
+{
+	struct queue *q = m->queue;
+
+	m->deferred = false;
+	if (q->stopping)
+		message_release(m);
+	else if (q->guard == NULL || passes(m, q->engine->guard->inspect))
+		message_enter(m, MESSAGE_WAITING);
+	engine_wake(q->engine);
+}
+
 void
 queue_deliver(struct queue *q, struct message *m)
 {
@@ -188,6 +247,8 @@ queue_deliver(struct queue *q, struct message *m)
 		message_release(m);
 		return;
 	}
+	if (q->guard != NULL && !passes(m, q->engine->guard->meet))
+		return;
 	if (unlikely(!valid(q, m, &err))) {
 		bury_malformed(q, m, err.text);
 		return;
@@ -200,6 +261,8 @@ queue_deliver(struct queue *q, struct message *m)
 		message_bury(m, SLICE(ERROR_TYPE_INTERNAL), slice_of(detail));
 		return;
 	}
+	if (q->guard != NULL && !passes(m, q->engine->guard->inspect))
+		return;
 	message_enter(m, order_enter(m));
 	lease_watch(m);
 	engine_wake(q->engine);

@@ -216,7 +216,27 @@ queue_create(struct engine *e, struct config *c, const struct config_section *s)
 	if (queue_closed_gate(q) != NULL)
 		q->paused |= PAUSED_BY_CHECK;
 	q->type->ops->init(q, c, s);
+	queue_attach_guard(q);
 	return q;
+}
+
+void
+queue_attach_guard(struct queue *q)
+{
+	if (q->engine->guard != NULL)
+		q->engine->guard->attach(q->engine->guard_owner, q);
+}
+
+void
+engine_set_guard(struct engine *e, const struct guard_ops *ops, void *owner)
+{
+	struct list *l;
+	struct queue *q;
+
+	e->guard = ops;
+	e->guard_owner = owner;
+	engine_foreach_queue(q, e, l)
+		queue_attach_guard(q);
 }
 
 void
@@ -232,6 +252,8 @@ queue_destroy(struct queue *q)
 	BUG_ON(q->nwaiting + q->nheld + q->ndelayed + q->nrunning +
 	    q->nsettling != 0);
 	q->type->ops->fini(q);
+	if (q->guard != NULL)
+		q->engine->guard->detach(q);
 	timer_cancel(q->loop, &q->lease_timer);
 	timer_cancel(q->loop, &q->delay_timer);
 	timer_cancel(q->loop, &q->rate_timer);

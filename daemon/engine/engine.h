@@ -29,6 +29,8 @@ enum engine_phase {
 	ENGINE_STOPPED,
 };
 
+struct guard_ops;
+
 struct engine {
 	struct loop *loop;
 	struct resolver *resolver;
@@ -47,7 +49,9 @@ struct engine {
 	void (*on_stopped)(void *owner);
 	void *owner;
 	/* Operator-wide sums that outlive removed queues. */
-	uint64_t done, dead, retried;
+	uint64_t done, dead, retried, dropped;
+	const struct guard_ops *guard;	/* NULL: none; guard.h */
+	void *guard_owner;
 };
 
 /*

@@ -4,7 +4,8 @@
  * Who does what:
  *	engine.c	the objects: made from sections, started, freed
  *	flow.c		a message's states and the counters that follow them
- *	deliver.c	in: the queue's upcalls, validation
+ *	deliver.c	in: the queue's upcalls, validation, the guard
+ *	member.c	what OrderBy= and the like name in a message
  *	dispatch.c	to the pools, and credit to the queues
  *	retry.c		out: from verdict to settlement
  *	gate.c		Requires=: pauses by checks, and the slow start after
@@ -14,6 +15,7 @@
 #define BOT_ENGINE_INTERNAL_H
 
 #include "engine/engine.h"
+#include "engine/guard.h"
 
 /* ---- engine.c ---- */
 
@@ -27,6 +29,7 @@ struct pool *pool_create(struct engine *, struct config *,
 	    const struct config_section *);
 void	pool_read_common(struct pool *, const struct config_section *);
 void	pool_destroy(struct pool *);
+void	queue_attach_guard(struct queue *);
 void	queue_set_pool(struct queue *, struct pool *);
 /* The pool that a [Queue] section means, or NULL. */
 const char *queue_section_pool(const struct config *,
@@ -49,12 +52,22 @@ void	message_enter_front(struct message *);
 /* The engine lets go: out of every list and count, then freed. */
 void	message_retire(struct message *);
 
+/* ---- deliver.c ---- */
+
+/* One that was deferred here may run now, if the guard still lets it. */
+void	deliver_again(struct message *);
+
 /* ---- retry.c ---- */
 
 void	message_settle(struct message *, const struct settlement *);
 void	message_release(struct message *);
 void	message_bury(struct message *, struct slice error_type,
 	    struct slice detail);
+/* As a retry that does not count; leaves a message that has an order key, or
+   whose broker cannot wait, DELAYED. */
+void	message_defer(struct message *, const struct guard_verdict *);
+/* Acknowledged without work. */
+void	message_drop(struct message *);
 /* A list of messages that share link; each is released. */
 void	messages_release(struct list *);
 uint64_t retry_delay_us(const struct queue *, unsigned attempt);

@@ -59,6 +59,9 @@ struct message {
 	struct list lease_link;
 	bool extending;		/* asked, not yet answered */
 	bool lease_lost;	/* the broker may have given it to another */
+	bool deferred;		/* waits here because the guard said so, and is
+				   asked about again before it runs */
+	bool dropped;		/* SETTLING as done, without any work */
 
 	/* The queue's own: what settles it. */
 	struct slice receipt;
@@ -94,5 +97,11 @@ const char *message_state_name(enum message_state);
 /* The attribute's value, or NULL. */
 const struct attribute *message_attribute(const struct message *,
 	    const char *name);
+/*
+ * What "NAME", an attribute, or ".member.of", of a JSON body, says: there a
+ * string or a whole number.  p is NULL when there is none.  Lives as long as
+ * the chunk.
+ */
+struct slice message_value(struct message *, const char *by);
 
 #endif

@@ -4,8 +4,6 @@
  * are HELD behind it until it is settled for good.  A retry keeps the key:
  * the engine itself waits for it, so that nothing overtakes it.
  */
-#include <jansson.h>
-
 #include "base/alloc.h"
 #include "engine/internal.h"
 
@@ -17,56 +15,6 @@ struct order {
 	char key[];
 };
 
-/* "a.b" in a JSON body: a string or a whole number, copied to the chunk. */
-static struct slice
-key_from_body(struct message *m, const char *path)
-{
-	struct slice key = { NULL, 0 };
-	json_t *root = json_loadb(m->body.p, m->body.n, 0, NULL), *at = root;
-	const char *p = path;
-
-	while (at != NULL && *p != '\0') {
-		size_t n = strcspn(p, ".");
-
-		at = json_object_getn(at, p, n);
-		p += n;
-		p += *p == '.';
-	}
-	if (json_is_string(at)) {
-		key = chunk_copy(m->chunk, json_string_value(at),
-		    json_string_length(at));
-	} else if (json_is_integer(at)) {
-		char text[24];
-		json_int_t n = json_integer_value(at);
-		size_t len = 0;
-
-		if (n < 0)
-			text[len++] = '-';
-		len += fmt_u64(text + len, n < 0 ? (uint64_t)0 - (uint64_t)n :
-		    (uint64_t)n);
-		key = chunk_copy(m->chunk, text, len);
-	}
-	json_decref(root);
-	return key;
-}
-
-static void
-find_key(struct message *m)
-{
-	const char *by = m->queue->order_by;
-
-	if (by == NULL)
-		return;
-	if (by[0] == '.') {
-		m->order_key = key_from_body(m, by + 1);
-	} else {
-		const struct attribute *a = message_attribute(m, by);
-
-		if (a != NULL)
-			m->order_key = a->value;
-	}
-}
-
 enum message_state
 order_enter(struct message *m)
 {
@@ -74,7 +22,8 @@ order_enter(struct message *m)
 	struct hash_node *node;
 	struct order *o;
 
-	find_key(m);
+	if (q->order_by != NULL)
+		m->order_key = message_value(m, q->order_by);
 	if (m->order_key.n == 0)
 		return MESSAGE_WAITING;
 	node = hash_find(&q->orders, m->order_key);
@@ -118,7 +67,10 @@ order_advance(struct message *m)
 		return;
 	}
 	o->owner = list_entry(next, struct message, order_link);
-	message_enter(o->owner, MESSAGE_WAITING);
+	if (o->owner->deferred)
+		deliver_again(o->owner);
+	else
+		message_enter(o->owner, MESSAGE_WAITING);
 	engine_wake(o->queue->engine);
 }
 

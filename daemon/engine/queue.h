@@ -182,6 +182,8 @@ struct error_count {
 struct queue_stats {
 	uint64_t received, redelivered;
 	uint64_t done, retried, dead, released;
+	uint64_t deferred;		/* of the retried: put off by the guard */
+	uint64_t dropped;		/* by the guard, on explicit demand */
 	uint64_t failed;		/* verdicts that were not "done" */
 	uint64_t settle_errors;		/* settlements the broker did not take */
 	uint64_t leases_extended, leases_lost;
@@ -214,6 +216,7 @@ struct queue {
 	struct pool *pool;
 	struct list engine_link, pool_link;
 	void *impl;			/* the kind's own object */
+	void *guard;			/* the guard's, guard.h; NULL: pass all */
 
 	/* Configuration common to all kinds. */
 	struct config *config;		/* a reference */

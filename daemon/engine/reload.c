@@ -131,6 +131,7 @@ reload_queues(struct engine *e, struct config *c)
 		}
 		if (how == CONFIG_RELOADABLE)
 			adopt_queue(q, c, s);
+		queue_attach_guard(q);
 		/* Also when only its pool was made anew: what runs there
 		   still finishes there. */
 		queue_set_pool(q, engine_pool(e, queue_section_pool(c, s)));

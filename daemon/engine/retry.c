@@ -141,6 +141,33 @@ settle_retry(struct message *m, unsigned attempt, uint64_t delay_us,
 }
 
 void
+message_defer(struct message *m, const struct guard_verdict *v)
+{
+	struct verdict as = {
+		.kind = VERDICT_RETRY,
+		.error_type = slice_of(v->error_type),
+		.detail = slice_of(v->detail),
+	};
+
+	m->deferred = true;
+	m->queue->stats.deferred++;
+	settle_retry(m, m->attempt, v->delay_us, &as);
+}
+
+void
+message_drop(struct message *m)
+{
+	struct settlement s = {
+		.kind = SETTLE_ACK,
+		.attempt = m->attempt,
+		.crashes = m->crashes,
+	};
+
+	m->dropped = true;
+	message_settle(m, &s);
+}
+
+void
 delay_timer_fired(struct timer *t)
 {
 	struct queue *q = t->owner;
@@ -155,11 +182,14 @@ delay_timer_fired(struct timer *t)
 		else if ((q->paused & ~PAUSED_BY_RATE_LIMITED) != 0)
 			/* As all that waits when a pause begins. */
 			message_release(m);
+		else if (m->deferred)
+			deliver_again(m);
 		else
 			message_enter_front(m);
 	}
+	/* One that was deferred anew may have armed it already. */
 	if (next != USEC_INFINITY)
-		timer_arm_at(q->loop, t, next);
+		timer_arm_sooner(q->loop, t, next - now);
 	engine_wake(q->engine);
 }
 
@@ -297,6 +327,11 @@ count_settled(struct queue *q, const struct message *m)
 
 	switch (m->settling_as) {
 	case SETTLE_ACK:
+		if (m->dropped) {
+			q->stats.dropped++;
+			e->dropped++;
+			break;
+		}
 		q->stats.done++;
 		q->stats.last_done_us = loop_now_us(q->loop);
 		e->done++;

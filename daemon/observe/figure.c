@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "guard/security.h"
 #include "observe/watch.h"
 
 /* How a row's number is read. */
@@ -20,6 +21,7 @@ enum how {
 	Q_P95, Q_P99, Q_ERRORS, Q_HEALTH, Q_OWN,
 	P_UTILIZATION, P_HEALTH,
 	O_STATUS, O_READY, O_BACKLOG, O_UPTIME,
+	S_EVENTS, S_PER_MINUTE,	/* offset: the kind of security event */
 	L_TURNS, L_SLOW_TURNS, L_LONGEST_TURN, L_LONGEST_CALLBACK, L_CALLBACKS,
 };
 
@@ -65,6 +67,8 @@ static const struct figure_row rows[] = {
 	{ "queue.done", Q, N, false, U64, AT_Q(stats.done) },
 	{ "queue.retried", Q, N, false, U64, AT_Q(stats.retried) },
 	{ "queue.dead", Q, N, false, U64, AT_Q(stats.dead) },
+	{ "queue.deferred", Q, N, false, U64, AT_Q(stats.deferred) },
+	{ "queue.dropped", Q, N, false, U64, AT_Q(stats.dropped) },
 	{ "queue.released", Q, N, false, U64, AT_Q(stats.released) },
 	{ "queue.error_rate_percent", Q, N, true, Q_ERROR_RATE, 0 },
 	{ "queue.rate_per_second", Q, N, false, Q_RATE, 0 },
@@ -108,6 +112,23 @@ static const struct figure_row rows[] = {
 	{ "totals.done", O, N, false, U64, AT_E(done) },
 	{ "totals.retried", O, N, false, U64, AT_E(retried) },
 	{ "totals.dead", O, N, false, U64, AT_E(dead) },
+	{ "totals.dropped", O, N, false, U64, AT_E(dropped) },
+	{ "security.auth_failed", O, N, false, S_EVENTS,
+	    SECURITY_AUTH_FAILED },
+	{ "security.auth_failed_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_AUTH_FAILED },
+	{ "security.message_auth_failed", O, N, false, S_EVENTS,
+	    SECURITY_MESSAGE_AUTH_FAILED },
+	{ "security.message_auth_failed_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_MESSAGE_AUTH_FAILED },
+	{ "security.message_suspicious", O, N, false, S_EVENTS,
+	    SECURITY_MESSAGE_SUSPICIOUS },
+	{ "security.message_suspicious_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_MESSAGE_SUSPICIOUS },
+	{ "security.message_flood", O, N, false, S_EVENTS,
+	    SECURITY_MESSAGE_FLOOD },
+	{ "security.message_flood_per_minute", O, N, false,
+	    S_PER_MINUTE, SECURITY_MESSAGE_FLOOD },
 	{ "messages.held", O, N, false, UINT, AT_E(messages_held) },
 	{ "messages.max", O, N, false, UINT, AT_E(max_messages) },
 	{ "messages.held_bytes", O, N, false, SIZE, AT_E(bytes_held) },
@@ -471,6 +492,12 @@ read_operator(const struct figure *f, struct observer *o)
 	case O_UPTIME:
 		return is((double)((clock_monotonic_us() - o->started_us) /
 		    USEC_PER_SEC));
+	case S_EVENTS:
+		return is((double)security_count(
+		    (enum security_kind)f->row->offset));
+	case S_PER_MINUTE:
+		return is((double)security_per_minute(
+		    (enum security_kind)f->row->offset));
 	case L_TURNS:
 		return is((double)s.turns);
 	case L_SLOW_TURNS:

@@ -10,6 +10,9 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "guard/guard.h"
+#include "guard/screen.h"
+#include "guard/security.h"
 #include "observe/alert_impl.h"
 
 #define P	"bot_operator_"
@@ -106,6 +109,10 @@ static const struct counter_row queue_counters[] = {
 	    "Messages that were sent back for another attempt." },
 	{ "queue_dead", Q(dead), false, NULL,
 	    "Messages that went to the dead letters." },
+	{ "queue_deferred", Q(deferred), false, NULL,
+	    "Of the retried ones, messages put off before they ran." },
+	{ "queue_dropped", Q(dropped), false, NULL,
+	    "Messages acknowledged without being run, on demand." },
 	{ "queue_released", Q(released), false, NULL,
 	    "Messages given back to the broker untouched." },
 	{ "queue_failed", Q(failed), false, NULL,
@@ -333,6 +340,32 @@ add_queues(struct buffer *b, struct observer *o)
 	add_queue_states(b, e);
 	add_queue_errors(b, e);
 	add_processing(b, o);
+}
+
+/* ---- security ---- */
+
+static void
+add_security(struct buffer *b, const struct observer *o)
+{
+	const struct screen *s;
+
+	family(b, "security_events", "counter", NULL,
+	    "Events that concern safety, logged or not.");
+	for (enum security_kind i = 1; i < SECURITY_NKINDS; i++)
+		u64_sample(b, "security_events", "_total", "event",
+		    security_kind_name(i), security_count(i));
+	if (o->guards == NULL || guards_screen(o->guards, 0) == NULL)
+		return;
+	family(b, "screen_looked", "counter", NULL,
+	    "Messages that a screen has looked at.");
+	for (size_t i = 0; (s = guards_screen(o->guards, i)) != NULL; i++)
+		u64_sample(b, "screen_looked", "_total", "screen",
+		    screen_name(s), screen_stats(s)->looked);
+	family(b, "screen_suspicious", "counter", NULL,
+	    "Of these, messages that met a rule.");
+	for (size_t i = 0; (s = guards_screen(o->guards, i)) != NULL; i++)
+		u64_sample(b, "screen_suspicious", "_total", "screen",
+		    screen_name(s), screen_stats(s)->suspicious);
 }
 
 /* ---- pools ---- */
@@ -605,14 +638,60 @@ add_alerts(struct buffer *b, const struct alerts *a)
 	}
 }
 
+/* ---- sinks ---- */
+
+static void
+add_sinks(struct buffer *b, json_t *sinks)
+{
+	static const struct {
+		const char *member, *name, *type, *help;
+	} rows[] = {
+		{ "sent", "sink_sent", "counter",
+		    "What a sink has sent: messages, beats, events." },
+		{ "failed", "sink_failed", "counter",
+		    "What a sink's peer did not take." },
+		{ "dropped", "sink_dropped", "counter",
+		    "What was never sent, since too much waited." },
+		{ "retries", "sink_retries", "counter",
+		    "Requests of a sink that are made again." },
+		{ "queued", "sink_queued", "gauge",
+		    "What waits for being sent." },
+		{ "failing", "sink_failing", "gauge",
+		    "Whether nothing can be sent at the moment (1)." },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		bool counter = strcmp(rows[i].type, "counter") == 0;
+		const char *name;
+		json_t *sink;
+
+		family(b, rows[i].name, rows[i].type, NULL, rows[i].help);
+		json_object_foreach(sinks, name, sink) {
+			const json_t *v = json_object_get(sink,
+			    rows[i].member);
+
+			u64_sample(b, rows[i].name, counter ? "_total" : "",
+			    "sink", name, json_is_true(v) ? 1 :
+			    (uint64_t)MAX(json_integer_value(v), 0));
+		}
+	}
+}
+
 void
 observer_metrics(struct observer *o, struct buffer *b)
 {
 	add_health(b, o, observer_health(o));
 	add_queues(b, o);
 	add_pools(b, o->engine);
+	add_security(b, o);
 	if (o->alerts != NULL)
 		add_alerts(b, o->alerts);
+	if (o->sinks != NULL) {
+		json_t *sinks = o->sinks(o->sinks_owner);
+
+		add_sinks(b, sinks);
+		json_decref(sinks);
+	}
 	add_process(b, o);
 	buffer_add_str(b, "# EOF\n");
 }

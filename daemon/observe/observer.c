@@ -314,6 +314,12 @@ observer_set_checks(struct observer *o, const struct checks *checks)
 }
 
 void
+observer_set_guards(struct observer *o, const struct guards *guards)
+{
+	o->guards = guards;
+}
+
+void
 observer_set_sinks(struct observer *o, observer_part_fn *fn, void *owner)
 {
 	o->sinks = fn;

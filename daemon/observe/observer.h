@@ -26,6 +26,7 @@ enum health {
 
 struct observer;
 struct checks;
+struct guards;
 
 struct observer *observer_new(struct loop *, struct engine *);
 void	observer_free(struct observer *);	/* accepts NULL */
@@ -33,6 +34,9 @@ void	observer_free(struct observer *);	/* accepts NULL */
 void	observer_set_instance(struct observer *, const char *name);
 /* Whose results are shown and judged; they must outlive the observer. */
 void	observer_set_checks(struct observer *, const struct checks *);
+/* What "security" of the status document tells of besides events; it must
+   outlive the observer. */
+void	observer_set_guards(struct observer *, const struct guards *);
 /* Makes "sinks" of the status document, which a folder above knows; NULL: it
    is empty. */
 typedef json_t *observer_part_fn(void *owner);

@@ -3,9 +3,14 @@
  */
 #include "observe/watch.h"
 
+#include <stdio.h>
+
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "guard/guard.h"
+#include "guard/screen.h"
+#include "guard/security.h"
 #include "observe/alert.h"
 
 /* Small ones keep their digits: 0.4 ms is not 0 ms. */
@@ -184,6 +189,8 @@ queue_object(struct observer *o, const struct queue *q)
 	set(j, "done", json_count(s->done));
 	set(j, "retried", json_count(s->retried));
 	set(j, "dead", json_count(s->dead));
+	set(j, "deferred", json_count(s->deferred));
+	set(j, "dropped", json_count(s->dropped));
 	set(j, "released", json_count(s->released));
 	add_recent(j, q, &recent);
 	set(j, "leases_extended", json_count(s->leases_extended));
@@ -355,6 +362,30 @@ checks_array(struct observer *o)
 }
 
 static json_t *
+security_object(const struct observer *o)
+{
+	json_t *j = json_object(), *screens = json_object();
+	const struct screen *s;
+
+	for (enum security_kind i = 1; i < SECURITY_NKINDS; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s_per_minute",
+		    security_kind_name(i));
+		set(j, security_kind_name(i), json_count(security_count(i)));
+		set(j, name, json_count(security_per_minute(i)));
+	}
+	for (size_t i = 0; o->guards != NULL &&
+	    (s = guards_screen(o->guards, i)) != NULL; i++)
+		set_named(screens, screen_name(s), json_pack("{s:s,s:o,s:o}",
+		    "action", screen_action_name(s),
+		    "looked", json_count(screen_stats(s)->looked),
+		    "suspicious", json_count(screen_stats(s)->suspicious)));
+	set(j, "screens", screens);
+	return j;
+}
+
+static json_t *
 loop_object(const struct loop *loop)
 {
 	json_t *j = json_object();
@@ -430,9 +461,9 @@ observer_status(struct observer *o)
 		set_named(pools, p->name, pool_object(p));
 	set(j, "pools", pools);
 	set(j, "dependencies", dependencies_object(o));
-	set(j, "totals", json_pack("{s:I,s:I,s:I}",
+	set(j, "totals", json_pack("{s:I,s:I,s:I,s:I}",
 	    "done", (json_int_t)e->done, "retried", (json_int_t)e->retried,
-	    "dead", (json_int_t)e->dead));
+	    "dead", (json_int_t)e->dead, "dropped", (json_int_t)e->dropped));
 	set(j, "messages", json_pack("{s:I,s:I,s:I,s:I}",
 	    "held", (json_int_t)e->messages_held,
 	    "max", (json_int_t)e->max_messages,
@@ -442,6 +473,7 @@ observer_status(struct observer *o)
 	    json_array());
 	set(j, "sinks", o->sinks != NULL ? o->sinks(o->sinks_owner) :
 	    json_object());
+	set(j, "security", security_object(o));
 	set(j, "loop", loop_object(o->loop));
 	return j;
 }

@@ -72,6 +72,7 @@ struct observer {
 	char *instance;			/* NULL: the configuration's */
 	struct list queues, pools;
 	const struct checks *checks;	/* NULL: there are none */
+	const struct guards *guards;	/* NULL: there are none */
 	uint64_t started_us;		/* monotonic */
 	uint64_t started_realtime_us;
 	uint64_t tick_us;		/* when the last sample was taken */

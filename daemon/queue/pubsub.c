@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "queue/figures.h"
 #include "queue/pubsub_impl.h"
+#include "queue/walk.h"
 
 /* For the end of the streams; what they still deliver is given back. */
 #define LINGER_US	(500 * USEC_PER_MSEC)
@@ -140,7 +141,7 @@ answer_task_run(struct task *t)
 	struct pubsub_queue *pq = t->owner;
 
 	pubsub_enqueue_answer(pq);
-	pubsub_dead_answer(pq);
+	walks_answer(&pq->walks);
 }
 
 static int
@@ -324,7 +325,7 @@ pubsub_status(struct queue *q, json_t *o)
 	add_count(o, "requests", pq->requests);
 	add_count(o, "duplicates", pq->duplicates);
 	add_count(o, "settlements_unanswered", pq->nsettling);
-	add_count(o, "settlements_again", pq->settlements_again);
+	add_count(o, "settlements_again", pq->again.count);
 	add_text(o, "backlog_error", pq->backlog_error.text);
 }
 

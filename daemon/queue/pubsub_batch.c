@@ -158,7 +158,7 @@ answered(struct pubsub_call *c, struct slice answer, const struct error *err)
 		verdicts_init(&v, error_info(c->details, chunk), chunk);
 	}
 	while ((l = list_pop_front(&b->ops)) != NULL) {
-		struct pubsub_op *op = list_entry(l, struct pubsub_op, link);
+		struct pubsub_op *op = list_entry(l, struct pubsub_op, again.link);
 		struct slice what;
 
 		if (err == NULL) {
@@ -192,7 +192,7 @@ fill(struct pubsub_batch *b, struct list *ops, unsigned *count,
 	struct pubsub_op *first = NULL;
 
 	list_foreach_safe(l, tmp, ops) {
-		struct pubsub_op *op = list_entry(l, struct pubsub_op, link);
+		struct pubsub_op *op = list_entry(l, struct pubsub_op, again.link);
 		size_t need = op->receipt->ack_id.n + 4;
 
 		if (b->n == PUBSUB_IDS_MAX ||
@@ -208,7 +208,7 @@ fill(struct pubsub_batch *b, struct list *ops, unsigned *count,
 		first = op;
 		bytes += need;
 		ids[b->n++] = op->receipt->ack_id;
-		list_push_back(&b->ops, &op->link);
+		list_push_back(&b->ops, &op->again.link);
 		if (op->alone)
 			break;
 	}
@@ -231,7 +231,7 @@ send_batch(struct pubsub_queue *pq, struct list *ops, unsigned *count,
 		batch_free(b);
 		return;
 	}
-	first = list_entry(list_first(&b->ops), struct pubsub_op, link);
+	first = list_entry(list_first(&b->ops), struct pubsub_op, again.link);
 	if (ack)
 		pubsub_pack_ack(&b->call.body, pq->subscription, ids, b->n);
 	else

@@ -119,8 +119,8 @@ pubsub_bury_send(struct pubsub_op *op)
 		copy.error_type = slice_of(b->error_type);
 		copy.detail = (struct slice){ b->detail, b->ndetail };
 	}
-	list_remove(&op->link);
-	list_push_back(&pq->burying, &op->link);
+	list_remove(&op->again.link);
+	list_push_back(&pq->burying, &op->again.link);
 	pubsub_pack_publish(&b->call.body, pq->dead_topic, &copy);
 	op->asked_us = clock_monotonic_us();
 	pq->ncalls++;

@@ -38,6 +38,7 @@
 #include "client/grpc.h"
 #include "client/http.h"
 #include "queue/pubsub.h"
+#include "queue/again.h"
 #include "queue/tried.h"
 
 /* cloud.google.com/pubsub/quotas: an Acknowledge or ModifyAckDeadline request
@@ -132,13 +133,11 @@ enum pubsub_op_kind {
 
 /* One thing to be done with one acknowledgement id; lives in its receipt. */
 struct pubsub_op {
-	struct list link;		/* of the list that it waits in */
+	struct again again;		/* links it into any list */
 	enum pubsub_op_kind kind;	/* OP_NONE: not in use */
 	struct pubsub_receipt *receipt;
 	unsigned seconds;		/* the deadline */
-	uint64_t until_us;		/* the lease's end: no sense after it */
-	uint64_t asked_us, again_us;
-	unsigned failures;
+	uint64_t asked_us;
 	unsigned version;		/* of the id that it was sent with */
 	bool alone;			/* not in a batch with others */
 	bool unnamed;			/* may have been done by a request that
@@ -335,7 +334,6 @@ void	pubsub_dead_open(struct queue *, struct dead_walk *);
 void	pubsub_dead_next(struct queue *, struct dead_walk *);
 void	pubsub_dead_act(struct queue *, struct dead_walk *, enum dead_action);
 void	pubsub_dead_close(struct queue *, struct dead_walk *);
-void	pubsub_dead_answer(struct pubsub_queue *);
 void	pubsub_dead_done(struct pubsub_queue *);
 
 /* ---- the queue ---- */
@@ -408,14 +406,14 @@ struct pubsub_queue {
 	struct task batch_task;
 	struct list acks, deadlines;	/* to be sent in batches */
 	struct list buries, burying;	/* to be sent; at the service */
-	struct list paused;		/* failed, to be tried again */
 	struct list held_back;		/* behind an open renewal */
 	struct list stopping_back;	/* given back when no stream is open */
 	struct list batches;
 	unsigned nacks, ndeadlines;
 	unsigned nsettling;		/* ops that settle, wherever they are */
 	unsigned ncalls;
-	struct timer batch_timer, again_timer;
+	struct timer batch_timer;
+	struct again_list again;
 	bool batch_gathered;
 	uint64_t dead_log_us, refused_log_us;
 
@@ -435,7 +433,7 @@ struct pubsub_queue {
 	struct timer stop_timer, linger_timer;
 
 	/* Counts for the status. */
-	uint64_t requests, settlements_again, streams_opened, duplicates;
+	uint64_t requests, streams_opened, duplicates;
 };
 
 static inline struct pubsub_queue *

@@ -17,8 +17,8 @@ pubsub_receipt_new(struct pubsub_queue *pq, struct chunk *chunk,
 		.counted = true,
 		.place = { (unsigned)(s - pq->stream), s->number },
 	};
-	list_init(&r->settle.link);
-	list_init(&r->renew.link);
+	list_init(&r->settle.again.link);
+	list_init(&r->renew.again.link);
 	r->settle.receipt = r->renew.receipt = r;
 	list_push_back(&pq->receipts, &r->link);
 	pq->nreceipts++;

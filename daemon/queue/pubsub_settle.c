@@ -9,9 +9,6 @@
 #include "queue/pubsub_impl.h"
 
 #define GATHER_US	(1 * USEC_PER_MSEC)
-#define AGAIN_MIN_US	(250 * USEC_PER_MSEC)
-#define AGAIN_MAX_US	(10 * USEC_PER_SEC)
-#define RENEW_AGAIN_MIN_US	(50 * USEC_PER_MSEC)
 #define LOG_EVERY_US	(10 * USEC_PER_SEC)
 
 /* ---- ops ---- */
@@ -23,8 +20,8 @@ op_start(struct pubsub_receipt *r, enum pubsub_op_kind kind, uint64_t until_us)
 
 	BUG_ON(op->kind != OP_NONE);
 	op->kind = kind;
-	op->until_us = until_us;
-	op->failures = 0;
+	op->again.until_us = until_us;
+	op->again.failures = 0;
 	op->alone = op->unnamed = false;
 	if (kind != OP_RENEW)
 		r->pq->nsettling++;
@@ -38,7 +35,7 @@ op_end(struct pubsub_op *op)
 	struct pubsub_receipt *r = op->receipt;
 	struct pubsub_queue *pq = r->pq;
 
-	list_remove(&op->link);
+	list_remove(&op->again.link);
 	if (op->kind != OP_RENEW)
 		pq->nsettling--;
 	op->kind = OP_NONE;
@@ -61,7 +58,7 @@ pubsub_streams_closed(struct pubsub_queue *pq)
 	struct list *l;
 
 	while ((l = list_pop_front(&pq->stopping_back)) != NULL)
-		pubsub_op_wait(list_entry(l, struct pubsub_op, link));
+		pubsub_op_wait(list_entry(l, struct pubsub_op, again.link));
 }
 
 static bool
@@ -72,12 +69,12 @@ held_back(struct pubsub_queue *pq, struct pubsub_op *op)
 	/* A renewal that is under way might be done after it. */
 	if (r->renew.kind != OP_NONE && r->renew.asked_us != 0) {
 		r->waits = op;
-		list_push_back(&pq->held_back, &op->link);
+		list_push_back(&pq->held_back, &op->again.link);
 		return true;
 	}
 	/* On an open stream it would come again at once. */
 	if (op->seconds == 0 && leaving(pq)) {
-		list_push_back(&pq->stopping_back, &op->link);
+		list_push_back(&pq->stopping_back, &op->again.link);
 		pubsub_wake(pq);
 		return true;
 	}
@@ -89,10 +86,10 @@ pubsub_op_wait(struct pubsub_op *op)
 {
 	struct pubsub_queue *pq = op->receipt->pq;
 
-	list_remove(&op->link);
+	list_remove(&op->again.link);
 	switch (op->kind) {
 	case OP_ACK:
-		list_push_back(&pq->acks, &op->link);
+		list_push_back(&pq->acks, &op->again.link);
 		pq->nacks++;
 		break;
 	case OP_DEADLINE:
@@ -100,11 +97,11 @@ pubsub_op_wait(struct pubsub_op *op)
 	case OP_RENEW:
 		if (op->kind == OP_DEADLINE && held_back(pq, op))
 			return;
-		list_push_back(&pq->deadlines, &op->link);
+		list_push_back(&pq->deadlines, &op->again.link);
 		pq->ndeadlines++;
 		break;
 	case OP_BURY:
-		list_push_back(&pq->buries, &op->link);
+		list_push_back(&pq->buries, &op->again.link);
 		break;
 	case OP_NONE:
 		BUG("an op without a kind");
@@ -331,7 +328,7 @@ pubsub_op_succeeded(struct pubsub_op *op)
 		break;
 	case OP_BURY:
 		op->kind = OP_ACK;
-		op->failures = 0;
+		op->again.failures = 0;
 		pubsub_op_wait(op);
 		break;
 	case OP_ACK:
@@ -374,32 +371,6 @@ op_lost(struct pubsub_op *op, const struct error *err)
 }
 
 static void
-op_again(struct pubsub_op *op, uint64_t delay_us)
-{
-	struct pubsub_queue *pq = op->receipt->pq;
-
-	op->again_us = sat_add(clock_monotonic_us(), delay_us);
-	list_remove(&op->link);
-	list_push_back(&pq->paused, &op->link);
-	timer_arm_sooner(pq->loop, &pq->again_timer, delay_us);
-	pq->settlements_again++;
-}
-
-/* A settlement's last try is when the lease ends, by our count, which is on
-   the safe side; a renewal must be done before. */
-static uint64_t
-pause_of(const struct pubsub_op *op, uint64_t now)
-{
-	uint64_t delay = MIN(AGAIN_MIN_US << MIN(op->failures - 1, 10u),
-	    AGAIN_MAX_US);
-	uint64_t left = op->until_us - now;
-
-	if (op->kind == OP_RENEW)
-		left = MAX(left / 2, RENEW_AGAIN_MIN_US);
-	return MIN(delay, left);
-}
-
-static void
 log_refused(struct pubsub_queue *pq, const struct error *err)
 {
 	uint64_t now = clock_monotonic_us();
@@ -421,7 +392,7 @@ pubsub_op_failed(struct pubsub_op *op, const struct error *err, bool final)
 	struct pubsub_queue *pq = op->receipt->pq;
 	uint64_t now = clock_monotonic_us();
 
-	op->failures++;
+	op->again.failures++;
 	if (op->kind == OP_RENEW) {
 		renewal_over(op);
 		if (renewed_message(op) == NULL) {
@@ -431,34 +402,22 @@ pubsub_op_failed(struct pubsub_op *op, const struct error *err, bool final)
 	}
 	if (final && op->unnamed && op->kind == OP_ACK) {
 		pubsub_op_succeeded(op);
-	} else if (final || now >= op->until_us) {
+	} else if (final || again_over(&op->again, now)) {
 		op_lost(op, err);
 	} else {
 		if (op->kind != OP_BURY)	/* it says it itself */
 			log_refused(pq, err);
-		op_again(op, pause_of(op, now));
+		again_later(&pq->again, &op->again, op->kind == OP_RENEW);
 	}
 }
 
 /* ---- sending ---- */
 
 static void
-again_timer_fired(struct timer *t)
+op_due(struct again_list *a, struct again *one)
 {
-	struct pubsub_queue *pq = t->owner;
-	uint64_t now = clock_monotonic_us(), next = USEC_INFINITY;
-	struct list *l, *tmp;
-
-	list_foreach_safe(l, tmp, &pq->paused) {
-		struct pubsub_op *op = list_entry(l, struct pubsub_op, link);
-
-		if (op->again_us <= now)
-			pubsub_op_wait(op);
-		else
-			next = MIN(next, op->again_us);
-	}
-	if (next != USEC_INFINITY)
-		timer_arm_at(pq->loop, t, next);
+	(void)a;
+	pubsub_op_wait(container_of(one, struct pubsub_op, again));
 }
 
 static void
@@ -468,7 +427,7 @@ send_buries(struct pubsub_queue *pq)
 
 	while (pq->ncalls < PUBSUB_CALLS_MAX &&
 	    (l = list_first(&pq->buries)) != NULL)
-		pubsub_bury_send(list_entry(l, struct pubsub_op, link));
+		pubsub_bury_send(list_entry(l, struct pubsub_op, again.link));
 }
 
 static void
@@ -519,7 +478,7 @@ give_up_list(struct list *ops, const struct error *err)
 	struct list *l;
 
 	while ((l = list_first(ops)) != NULL) {
-		struct pubsub_op *op = list_entry(l, struct pubsub_op, link);
+		struct pubsub_op *op = list_entry(l, struct pubsub_op, again.link);
 
 		op->receipt->waits = NULL;
 		op_lost(op, err);
@@ -530,7 +489,7 @@ void
 pubsub_give_up(struct pubsub_queue *pq, const struct error *err)
 {
 	struct list *lists[] = { &pq->acks, &pq->deadlines, &pq->buries,
-	    &pq->burying, &pq->paused, &pq->held_back,
+	    &pq->burying, &pq->again.paused, &pq->held_back,
 	    &pq->stopping_back };
 	LIST_HEAD(open);
 
@@ -540,7 +499,7 @@ pubsub_give_up(struct pubsub_queue *pq, const struct error *err)
 		give_up_list(lists[i], err);
 	pq->nacks = pq->ndeadlines = pq->ncalls = 0;
 	timer_cancel(pq->loop, &pq->batch_timer);
-	timer_cancel(pq->loop, &pq->again_timer);
+	again_stop(&pq->again);
 	task_cancel(&pq->batch_task);
 }
 
@@ -551,14 +510,13 @@ pubsub_settle_init(struct pubsub_queue *pq)
 	list_init(&pq->deadlines);
 	list_init(&pq->buries);
 	list_init(&pq->burying);
-	list_init(&pq->paused);
 	list_init(&pq->held_back);
 	list_init(&pq->stopping_back);
 	list_init(&pq->batches);
 	task_init(&pq->batch_task, LOOP_BATCH, "pubsub batch", batch_task_run,
 	    pq);
 	timer_init(&pq->batch_timer, "pubsub batch", batch_timer_fired, pq);
-	timer_init(&pq->again_timer, "pubsub again", again_timer_fired, pq);
+	again_init(&pq->again, "pubsub again", pq->loop, op_due);
 }
 
 void
@@ -567,5 +525,5 @@ pubsub_settle_done(struct pubsub_queue *pq)
 	BUG_ON(!pubsub_settled_all(pq) || !list_empty(&pq->batches));
 	task_cancel(&pq->batch_task);
 	timer_cancel(pq->loop, &pq->batch_timer);
-	timer_cancel(pq->loop, &pq->again_timer);
+	again_stop(&pq->again);
 }

@@ -14,21 +14,16 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "queue/rabbitmq_impl.h"
+#include "queue/walk.h"
 
 struct rabbit_walk {
-	struct list link;
-	struct dead_walk *walk;		/* NULL: closed while asked */
+	struct walk base;
 	struct rabbit_channel *channel;	/* ours while its owner is w */
 	bool counted;			/* left is known */
 	uint32_t left;			/* not seen of those there at first */
-	bool asked;			/* a call is at the broker */
-	bool answer, answer_acted;	/* ... or its answer waits to be told */
 	bool returned;			/* no queue took the redriven one */
-	bool end;
-	struct error error;
 	struct rabbit_content content;	/* of the item; a reference */
 	struct rabbit_meta meta;
-	struct dead_item item;
 	char id[24];
 };
 
@@ -42,8 +37,9 @@ drop_item(struct rabbit_walk *w)
 }
 
 static void
-walk_free(struct rabbit_walk *w)
+walk_free(struct walk *base)
 {
+	struct rabbit_walk *w = container_of(base, struct rabbit_walk, base);
 	struct rabbit_channel *ch = w->channel;
 
 	if (ch != NULL && ch->owner == w) {
@@ -57,64 +53,24 @@ walk_free(struct rabbit_walk *w)
 		}
 		rabbit_channel_close(ch, NULL, NULL);
 	}
-	list_remove(&w->link);
+	walk_done(base);
 	drop_item(w);
 	free(w);
 }
 
-/* Outside of the calls of both sides: from the task. */
-static void
-answer_later(struct rabbit_queue *rq, struct rabbit_walk *w, bool acted)
-{
-	w->answer_acted = acted;
-	w->answer = !acted;
-	task_schedule(rq->loop, &rq->answer_task);
-}
-
-void
-rabbit_dead_answer(struct rabbit_queue *rq)
-{
-	struct list *l;
-
-again:
-	list_foreach(l, &rq->walks) {
-		struct rabbit_walk *w = list_entry(l, struct rabbit_walk, link);
-		struct error err = w->error;
-		const struct error *e = error_is_set(&err) ? &err : NULL;
-		bool acted = w->answer_acted;
-
-		if (!w->answer && !acted)
-			continue;
-		w->answer = w->answer_acted = false;
-		/* It may be closed inside: w is not touched afterwards. */
-		if (acted)
-			w->walk->on_acted(w->walk, e);
-		else
-			w->walk->on_item(w->walk, e != NULL || w->end ? NULL :
-			    &w->item, e);
-		goto again;
-	}
-}
-
 /* False when there is nobody to tell any more, or the answer is an error. */
 static bool
-came(struct rabbit_queue *rq, struct rabbit_walk *w, amqp_method_number_t id,
-    const void *decoded, bool acted)
+came(struct rabbit_walk *w, amqp_method_number_t id, const void *decoded,
+    bool acted)
 {
-	w->asked = false;
-	if (w->walk == NULL) {
-		walk_free(w);
-		return false;
-	}
+	struct error err = ERROR_INIT;
+
 	if (id == AMQP_CHANNEL_CLOSE_METHOD)
-		rabbit_close_error(decoded, &w->error);
+		rabbit_close_error(decoded, &err);
 	else if (id == 0)
-		error_set(&w->error, ERROR_TRANSIENT, "disconnected",
+		error_set(&err, ERROR_TRANSIENT, "disconnected",
 		    "the connection broke before the answer");
-	else
-		return true;
-	answer_later(rq, w, acted);
-	return false;
+	return walk_came(&w->base, error_is_set(&err) ? &err : NULL, acted);
 }
 
 /* ---- items ---- */
@@ -149,7 +105,7 @@ fill_item(struct rabbit_walk *w)
 {
 	const struct rabbit_meta *m = &w->meta;
 
-	w->item = (struct dead_item){
+	w->base.item = (struct dead_item){
 		.id = m->id.n != 0 ? m->id : made_up_id(w),
 		.name = m->name,
 		.error_type = m->error_type,
@@ -161,22 +117,21 @@ fill_item(struct rabbit_walk *w)
 		.attributes = m->attributes,
 		.nattributes = m->nattributes,
 	};
-	if (w->item.name.n == 0)
-		w->item.name = w->item.id;
+	if (w->base.item.name.n == 0)
+		w->base.item.name = w->base.item.id;
 }
 
 static void
 got(struct rabbit_channel *ch, amqp_method_number_t id, const void *decoded,
     void *arg)
 {
-	struct rabbit_queue *rq = ch->conn->rq;
 	struct rabbit_walk *w = arg;
 	struct error ignored;
 
-	if (!came(rq, w, id, decoded, false))
+	if (!came(w, id, decoded, false))
 		return;
-	w->end = id == AMQP_BASIC_GET_EMPTY_METHOD;
-	if (!w->end) {
+	w->base.end = id == AMQP_BASIC_GET_EMPTY_METHOD;
+	if (!w->base.end) {
 		w->content = *(const struct rabbit_content *)decoded;
 		chunk_ref(w->content.chunk);
 		if (!w->counted)
@@ -188,7 +143,7 @@ got(struct rabbit_channel *ch, amqp_method_number_t id, const void *decoded,
 			w->meta = (struct rabbit_meta){ .attempt = 1 };
 		fill_item(w);
 	}
-	answer_later(rq, w, false);
+	walk_tell(&w->base, false);
 }
 
 /* ---- the channel ---- */
@@ -213,7 +168,7 @@ open_channel(struct rabbit_queue *rq, struct rabbit_walk *w)
 {
 	w->channel = rabbit_channel_new(&rq->publisher_conn, NULL, NULL);
 	if (w->channel == NULL) {
-		error_set(&w->error, ERROR_THROTTLED, "too_many_walks",
+		error_set(&w->base.error, ERROR_THROTTLED, "too_many_walks",
 		    "too many others look at the dead letters now");
 		return false;
 	}
@@ -229,14 +184,14 @@ static bool
 askable(struct rabbit_queue *rq, struct rabbit_walk *w)
 {
 	if (!rabbit_is_up(rq) || rq->stopping) {
-		error_set(&w->error, ERROR_TRANSIENT, "not_connected",
+		error_set(&w->base.error, ERROR_TRANSIENT, "not_connected",
 		    "the broker cannot be reached now");
 		return false;
 	}
 	if (has_channel(w))
 		return true;
 	if (w->counted) {
-		error_set(&w->error, ERROR_TRANSIENT, "disconnected",
+		error_set(&w->base.error, ERROR_TRANSIENT, "disconnected",
 		    "the connection broke meanwhile");
 		return false;
 	}
@@ -251,9 +206,8 @@ rabbit_dead_open(struct queue *q, struct dead_walk *walk)
 	struct rabbit_queue *rq = rabbit_of(q);
 	struct rabbit_walk *w = new0(struct rabbit_walk);
 
-	w->walk = walk;
-	walk->impl = w;
-	list_push_back(&rq->walks, &w->link);
+	walk_init(&w->base, &rq->walks, rq->loop, &rq->answer_task, walk_free,
+	    walk, w);
 }
 
 void
@@ -265,16 +219,15 @@ rabbit_dead_next(struct queue *q, struct dead_walk *walk)
 		.queue = amqp_cstring_bytes(rq->dead_name),
 	};
 
-	BUG_ON(w->asked || w->answer || w->answer_acted);
-	error_clear(&w->error);
+	walk_begin(&w->base);
 	drop_item(w);
 	/* What comes behind those was put there since. */
-	w->end = w->counted && w->left == 0;
-	if (w->end || !askable(rq, w)) {
-		answer_later(rq, w, false);
+	w->base.end = w->counted && w->left == 0;
+	if (w->base.end || !askable(rq, w)) {
+		walk_tell(&w->base, false);
 		return;
 	}
-	w->asked = true;
+	walk_ask(&w->base);
 	rabbit_call(w->channel, AMQP_BASIC_GET_METHOD, &get,
 	    AMQP_BASIC_GET_OK_METHOD, AMQP_BASIC_GET_EMPTY_METHOD, got, w);
 }
@@ -285,7 +238,7 @@ static void acted(struct rabbit_channel *, amqp_method_number_t, const void *,
 static void
 commit(struct rabbit_walk *w, rabbit_reply_fn *fn)
 {
-	w->asked = true;
+	walk_ask(&w->base);
 	rabbit_call(w->channel, AMQP_TX_COMMIT_METHOD,
 	    &(amqp_tx_commit_t){ 0 }, AMQP_TX_COMMIT_OK_METHOD, 0, fn, w);
 }
@@ -317,11 +270,11 @@ put_back(struct rabbit_channel *ch, amqp_method_number_t id,
 	struct rabbit_queue *rq = ch->conn->rq;
 	struct rabbit_walk *w = arg;
 
-	if (!came(rq, w, id, decoded, true))
+	if (!came(w, id, decoded, true))
 		return;
-	error_set(&w->error, ERROR_REJECTED, "no_queue",
+	error_set(&w->base.error, ERROR_REJECTED, "no_queue",
 	    "there is no queue %s any more; it is dead as before", rq->name);
-	answer_later(rq, w, true);
+	walk_tell(&w->base, true);
 }
 
 static void
@@ -336,13 +289,13 @@ acted(struct rabbit_channel *ch, amqp_method_number_t id, const void *decoded,
 	if (id == AMQP_TX_COMMIT_OK_METHOD && w->returned) {
 		w->returned = false;
 		copy = copy_of(rq, w, COPY_BURY);
-		if (rabbit_copy(ch, &copy, &w->error) == 0) {
+		if (rabbit_copy(ch, &copy, &w->base.error) == 0) {
 			commit(w, put_back);
 			return;
 		}
 	}
-	if (came(rq, w, id, decoded, true))
-		answer_later(rq, w, true);
+	if (came(w, id, decoded, true))
+		walk_tell(&w->base, true);
 }
 
 void
@@ -352,12 +305,11 @@ rabbit_dead_act(struct queue *q, struct dead_walk *walk, enum dead_action action
 	struct rabbit_walk *w = walk->impl;
 	struct rabbit_copy copy = copy_of(rq, w, COPY_REDRIVE);
 
-	BUG_ON(w->asked || w->answer || w->answer_acted);
-	error_clear(&w->error);
+	walk_begin(&w->base);
 	w->returned = false;
 	if (!askable(rq, w) || (action == DEAD_REDRIVE &&
-	    rabbit_copy(w->channel, &copy, &w->error) < 0)) {
-		answer_later(rq, w, true);
+	    rabbit_copy(w->channel, &copy, &w->base.error) < 0)) {
+		walk_tell(&w->base, true);
 		return;
 	}
 	amqp_wire_add_ack(rabbit_out(w->channel), w->channel->number,
@@ -371,25 +323,11 @@ rabbit_dead_close(struct queue *q, struct dead_walk *walk)
 	struct rabbit_walk *w = walk->impl;
 
 	(void)q;
-	if (w == NULL)
-		return;
-	walk->impl = NULL;
-	w->walk = NULL;
-	w->answer = w->answer_acted = false;
-	if (!w->asked)
-		walk_free(w);
+	walk_closed(w != NULL ? &w->base : NULL);
 }
 
 void
 rabbit_dead_done(struct rabbit_queue *rq)
 {
-	struct list *l;
-
-	/* Walks hold pointers to us: their owners end them first. */
-	while ((l = list_first(&rq->walks)) != NULL) {
-		struct rabbit_walk *w = list_entry(l, struct rabbit_walk, link);
-
-		BUG_ON(w->walk != NULL);
-		walk_free(w);
-	}
+	walks_done(&rq->walks);
 }

@@ -383,7 +383,6 @@ void	rabbit_dead_open(struct queue *, struct dead_walk *);
 void	rabbit_dead_next(struct queue *, struct dead_walk *);
 void	rabbit_dead_act(struct queue *, struct dead_walk *, enum dead_action);
 void	rabbit_dead_close(struct queue *, struct dead_walk *);
-void	rabbit_dead_answer(struct rabbit_queue *);
 void	rabbit_dead_done(struct rabbit_queue *);
 
 /* ---- backlog: rabbitmq_probe.c, rabbitmq_management.c ---- */

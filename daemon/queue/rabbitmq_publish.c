@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "queue/rabbitmq_impl.h"
+#include "queue/walk.h"
 
 #define AGAIN_US	USEC_PER_SEC
 #define LOG_EVERY_US	(10 * USEC_PER_SEC)
@@ -370,7 +371,7 @@ answer_task_run(struct task *t)
 		free(r);
 		job->done(job, (struct slice){ NULL, 0 }, &err);
 	}
-	rabbit_dead_answer(rq);
+	walks_answer(&rq->walks);
 }
 
 /* ---- life ---- */

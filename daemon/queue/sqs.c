@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "queue/figures.h"
 #include "queue/sqs_impl.h"
+#include "queue/walk.h"
 
 /* For answers with messages, which are on their way then: what is handed out to
    nobody stays hidden until its visibility time-out ends. */
@@ -80,7 +81,7 @@ answer_task_run(struct task *t)
 	struct sqs_queue *sq = t->owner;
 
 	sqs_enqueue_answer(sq);
-	sqs_dead_answer(sq);
+	walks_answer(&sq->walks);
 	sqs_all_answer(sq);
 }
 
@@ -267,7 +268,7 @@ sqs_status(struct queue *q, json_t *o)
 	add_count(o, "throttled", sq->throttled);
 	add_count(o, "md5_wrong", sq->md5_wrong);
 	add_count(o, "settlements_unanswered", sq->nsettling);
-	add_count(o, "settlements_again", sq->settlements_again);
+	add_count(o, "settlements_again", sq->again.count);
 	add_count(o, "not_visible", sq->not_visible);
 	json_object_set_new(o, "clock_offset_seconds",
 	    json_integer((json_int_t)(sq->clock.offset_us /

@@ -215,7 +215,7 @@ send_batch(struct sqs_queue *sq, struct list *ops, unsigned *count,
 	sqs_call_begin(&b->call, sq->queue_url);
 	buffer_add_str(&b->call.body, ",\"Entries\":[");
 	while (b->n < SQS_BATCH_MAX && (l = list_pop_front(ops)) != NULL) {
-		struct sqs_op *op = list_entry(l, struct sqs_op, link);
+		struct sqs_op *op = list_entry(l, struct sqs_op, again.link);
 
 		--*count;
 		if (!sqs_op_begin(sq, op, now))
@@ -257,7 +257,7 @@ sqs_batches_cancel(struct sqs_queue *sq, struct list *ops)
 
 		for (unsigned i = 0; i < b->n; i++)
 			if (b->op[i] != NULL)
-				list_push_back(ops, &b->op[i]->link);
+				list_push_back(ops, &b->op[i]->again.link);
 		batch_put(b);
 	}
 }

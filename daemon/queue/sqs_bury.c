@@ -102,8 +102,8 @@ sqs_bury_send(struct sqs_queue *sq, struct sqs_op *op)
 		sending.error_type = slice_of(b->error_type);
 		sending.detail = (struct slice){ b->detail, b->ndetail };
 	}
-	list_remove(&op->link);
-	list_push_back(&sq->burying, &op->link);
+	list_remove(&op->again.link);
+	list_push_back(&sq->burying, &op->again.link);
 	sqs_call_begin(&b->call, sq->dead_url);
 	sqs_add_sending(sq, &b->call.body, &sending);
 	sqs_call_end(&b->call);

@@ -1,6 +1,6 @@
 /*
  * Walks over the dead letters.  SQS cannot be looked into: a walk receives
- * them, ten at a time, hidden from others for HOLD_SECONDS, and makes visible
+ * them, ten at a time, hidden from others, and makes visible
  * again what it has not acted on when it ends.  One that is cut off leaves
  * them to come back by themselves.
  *
@@ -9,61 +9,29 @@
  * kept); on a standard queue it is one more of the duplicates that SQS allows
  * itself anyway.
  */
-#include <stdio.h>
-
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "queue/sqs_impl.h"
+#include "queue/walk_held.h"
 
-#define HOLD_SECONDS	120u
 #define DEDUPLICATION_US	(6 * 60 * USEC_PER_SEC)	/* 5 min, and for the
 							   clocks */
 
-/* One that the walk has seen. */
-struct seen {
-	struct hash_node node;		/* by MessageId */
-	bool gone;			/* acted on */
-	char *handle;
-	char id[];
-};
-
 struct sqs_walk {
-	struct list link;		/* of sq->walks */
+	struct held_walk held;
 	struct sqs_queue *sq;
-	struct dead_walk *walk;		/* NULL: closed while asked */
 	struct sqs_call call;
-	bool answer, answer_acted, asked, end;
-	struct error error;
-	struct chunk *chunk;
-	struct message *page[SQS_BATCH_MAX];	/* of the chunk */
-	unsigned n, at;
-	struct message *current;
-	struct dead_item item;
-	struct hash seen;
 };
 
-/* ---- what was seen ---- */
-
-static struct seen *
-seen_find(struct sqs_walk *w, struct slice id)
+static struct sqs_walk *
+walk_of(const struct dead_walk *walk)
 {
-	struct hash_node *node = hash_find(&w->seen, id);
-
-	return node != NULL ? container_of(node, struct seen, node) : NULL;
+	return walk->impl;
 }
 
-static void
-seen_add(struct sqs_walk *w, const struct message *m)
-{
-	struct seen *s = xcalloc(1, sizeof(*s) + m->name.n);
-
-	memcpy(s->id, m->name.p, m->name.n);
-	s->handle = xstrndup(m->receipt.p, m->receipt.n);
-	hash_insert(&w->seen, &s->node, (struct slice){ s->id, m->name.n });
-}
+/* ---- giving back ---- */
 
 /* Visible again, in the background: nobody waits for it. */
 struct giving_back {
@@ -86,198 +54,100 @@ given_back(struct sqs_call *c, const json_t *answer, const struct error *err)
 }
 
 static void
-give_back(struct sqs_walk *w)
+give_back(struct sqs_queue *sq, const struct slice *receipts, unsigned n)
 {
-	struct sqs_queue *sq = w->sq;
-	struct hash_node *node;
-	struct giving_back *g = NULL;
+	struct giving_back *g;
+
+	if (n == 0 || sq->dead_url == NULL)
+		return;
+	g = new0(struct giving_back);
+	list_push_back(&sq->giving_back, &g->link);
+	sqs_call_init(&g->call, sq, "ChangeMessageVisibilityBatch", given_back,
+	    g);
+	sqs_call_begin(&g->call, sq->dead_url);
+	buffer_add_str(&g->call.body, ",\"Entries\":[");
+	for (unsigned i = 0; i < n; i++) {
+		buffer_printf(&g->call.body, "%s{\"Id\":\"%u\","
+		    "\"VisibilityTimeout\":0,\"ReceiptHandle\":",
+		    i != 0 ? "," : "", i);
+		json_add_string(&g->call.body, receipts[i]);
+		buffer_add_char(&g->call.body, '}');
+	}
+	buffer_add_char(&g->call.body, ']');
+	sqs_call_end(&g->call);
+	sqs_call_send(&g->call);
+}
+
+static void
+walk_free(struct walk *base)
+{
+	struct sqs_walk *w = container_of(base, struct sqs_walk, held.base);
+	struct chunk *chunk = chunk_new();
+	struct slice receipts[SQS_BATCH_MAX];
 	unsigned n = 0;
 
-	while ((node = hash_any(&w->seen)) != NULL) {
-		struct seen *s = container_of(node, struct seen, node);
-
-		hash_remove(&w->seen, node);
-		if (!s->gone && sq->dead_url != NULL) {
-			if (g == NULL) {
-				g = new0(struct giving_back);
-				list_push_back(&sq->giving_back, &g->link);
-				sqs_call_init(&g->call, sq,
-				    "ChangeMessageVisibilityBatch", given_back,
-				    g);
-				sqs_call_begin(&g->call, sq->dead_url);
-				buffer_add_str(&g->call.body,
-				    ",\"Entries\":[");
-			}
-			buffer_printf(&g->call.body, "%s{\"Id\":\"%u\","
-			    "\"VisibilityTimeout\":0,\"ReceiptHandle\":",
-			    n != 0 ? "," : "", n);
-			json_add_string(&g->call.body, slice_of(s->handle));
-			buffer_add_char(&g->call.body, '}');
-			n++;
-		}
-		free(s->handle);
-		free(s);
-		if (g != NULL && (n == SQS_BATCH_MAX ||
-		    hash_any(&w->seen) == NULL)) {
-			buffer_add_char(&g->call.body, ']');
-			sqs_call_end(&g->call);
-			sqs_call_send(&g->call);
-			g = NULL;
+	walk_done(base);
+	sqs_call_done(&w->call);
+	while (held_walk_take_seen(&w->held, chunk, &receipts[n]))
+		if (++n == SQS_BATCH_MAX) {
+			give_back(w->sq, receipts, n);
 			n = 0;
 		}
-	}
+	give_back(w->sq, receipts, n);
+	chunk_unref(chunk);
+	held_walk_done(&w->held);
+	free(w);
 }
 
 /* ---- pages ---- */
 
 static void
-drop_page(struct sqs_walk *w)
+page_came(struct sqs_call *c, struct slice answer, const struct error *err)
 {
-	for (unsigned i = 0; i < w->n; i++)
-		message_free(w->page[i]);
-	w->n = w->at = 0;
-	w->current = NULL;
-	chunk_unref(w->chunk);
-	w->chunk = NULL;
-}
-
-static void
-walk_free(struct sqs_walk *w)
-{
-	list_remove(&w->link);
-	sqs_call_done(&w->call);
-	drop_page(w);
-	give_back(w);
-	hash_done(&w->seen);
-	free(w);
-}
-
-static void
-tell_later(struct sqs_walk *w, bool acted)
-{
-	w->answer = !acted;
-	w->answer_acted = acted;
-	task_schedule(w->sq->loop, &w->sq->answer_task);
-}
-
-static uint64_t
-number(const struct message *m, const char *name)
-{
-	const struct attribute *a = message_attribute(m, name);
-	uint64_t n;
-
-	return a != NULL && slice_to_u64(a->value, &n) == 0 ? n : 0;
-}
-
-static struct slice
-text(const struct message *m, const char *name)
-{
-	const struct attribute *a = message_attribute(m, name);
-
-	return a != NULL ? a->value : (struct slice){ NULL, 0 };
-}
-
-static void
-fill_item(struct sqs_walk *w, const struct message *m)
-{
-	struct slice origin = text(m, "bot-origin-id");
-
-	w->item = (struct dead_item){
-		.id = m->name,
-		.name = origin.n != 0 ? origin : m->name,
-		.error_type = text(m, "bot-error-type"),
-		.detail = text(m, "bot-detail"),
-		.attempts = (unsigned)number(m, "bot-attempts"),
-		.crashes = (unsigned)number(m, "bot-crashes"),
-		.died_us = number(m, "bot-died") * USEC_PER_MSEC,
-		.body = m->body,
-		.attributes = m->attributes,
-		.nattributes = m->nattributes,
-	};
-	if (w->item.died_us == 0)
-		w->item.died_us = m->enqueued_us;
-}
-
-/* False: nothing new came, which is the end; or an error. */
-static bool
-read_page(struct sqs_walk *w, struct slice answer, struct error *err)
-{
+	struct sqs_walk *w = c->owner;
+	struct walk *base = &w->held.base;
 	struct error of_one = ERROR_INIT;	/* the others can be read */
 	LIST_HEAD(messages);
 	struct list *l;
 
-	drop_page(w);
-	w->chunk = chunk_new();
-	if (sqs_read_messages(&w->call, w->chunk, answer, &messages,
+	if (!walk_came(base, err, false))
+		return;
+	held_walk_page(&w->held);
+	if (sqs_read_messages(c, w->held.chunk, answer, &messages,
 	    &of_one) < 0)
-		*err = of_one;
+		base->error = of_one;
 	while ((l = list_pop_front(&messages)) != NULL) {
 		struct message *m = list_entry(l, struct message, link);
 
-		if (w->n == SQS_BATCH_MAX || seen_find(w, m->name) != NULL) {
+		if (w->held.n == SQS_BATCH_MAX)
 			message_free(m);
-			continue;
-		}
-		seen_add(w, m);
-		w->page[w->n++] = m;
+		else
+			held_walk_add(&w->held, m);
 	}
-	return w->n != 0;
-}
-
-static void
-next_item(struct sqs_walk *w)
-{
-	w->current = w->page[w->at++];
-	fill_item(w, w->current);
-}
-
-static bool
-came(struct sqs_walk *w, const struct error *err, bool acted)
-{
-	w->asked = false;
-	if (w->walk == NULL) {
-		walk_free(w);
-		return false;
-	}
-	if (err == NULL)
-		return true;
-	w->error = *err;
-	tell_later(w, acted);
-	return false;
-}
-
-static void
-page_came(struct sqs_call *c, struct slice answer, const struct error *err)
-{
-	struct sqs_walk *w = c->owner;
-
-	if (!came(w, err, false))
-		return;
-	if (read_page(w, answer, &w->error))
-		next_item(w);
-	else
-		w->end = !error_is_set(&w->error);
-	tell_later(w, false);
+	if (!held_walk_next(&w->held))
+		base->end = !error_is_set(&base->error);
+	walk_tell(base, false);
 }
 
 static bool
 askable(struct sqs_walk *w)
 {
 	struct sqs_queue *sq = w->sq;
+	struct error *err = &w->held.base.error;
 
 	if (!sqs_is_up(sq) || sq->stopping)
-		error_set(&w->error, ERROR_TRANSIENT, "not_connected",
+		error_set(err, ERROR_TRANSIENT, "not_connected",
 		    "the service cannot be reached now");
 	else if (sq->dead_url == NULL)
-		error_set(&w->error, ERROR_REJECTED, "no_dead_letter", "the "
+		error_set(err, ERROR_REJECTED, "no_dead_letter", "the "
 		    "queue of the redrive policy could not be looked up");
-	return !error_is_set(&w->error);
+	return !error_is_set(err);
 }
 
 static void
 ask(struct sqs_walk *w, const char *operation, sqs_call_fn *fn)
 {
-	w->asked = true;
+	walk_ask(&w->held.base);
 	w->call.operation = operation;
 	w->call.fn = fn;
 	w->call.text_fn = fn == NULL ? page_came : NULL;
@@ -294,29 +164,21 @@ sqs_dead_open(struct queue *q, struct dead_walk *walk)
 	struct sqs_walk *w = new0(struct sqs_walk);
 
 	w->sq = sq;
-	w->walk = walk;
-	walk->impl = w;
-	hash_init(&w->seen);
+	walk_init(&w->held.base, &sq->walks, sq->loop, &sq->answer_task,
+	    walk_free, walk, w);
+	held_walk_init(&w->held);
 	sqs_call_init(&w->call, sq, "ReceiveMessage", NULL, w);
-	list_push_back(&sq->walks, &w->link);
 }
 
 void
 sqs_dead_next(struct queue *q, struct dead_walk *walk)
 {
-	struct sqs_walk *w = walk->impl;
+	struct sqs_walk *w = walk_of(walk);
 
 	(void)q;
-	BUG_ON(w->asked || w->answer || w->answer_acted);
-	error_clear(&w->error);
-	w->current = NULL;
-	if (w->at < w->n) {
-		next_item(w);
-		tell_later(w, false);
-		return;
-	}
-	if (!askable(w)) {
-		tell_later(w, false);
+	walk_begin(&w->held.base);
+	if (held_walk_next(&w->held) || !askable(w)) {
+		walk_tell(&w->held.base, false);
 		return;
 	}
 	/* A wait asks all servers of the service, not only some of them. */
@@ -325,7 +187,8 @@ sqs_dead_next(struct queue *q, struct dead_walk *walk)
 	buffer_printf(&w->call.body, ",\"MaxNumberOfMessages\":%u,"
 	    "\"WaitTimeSeconds\":1,\"VisibilityTimeout\":%u,"
 	    "\"MessageSystemAttributeNames\":[\"All\"],"
-	    "\"MessageAttributeNames\":[\"All\"]", SQS_BATCH_MAX, HOLD_SECONDS);
+	    "\"MessageAttributeNames\":[\"All\"]", SQS_BATCH_MAX,
+	    WALK_HOLD_SECONDS);
 	ask(w, "ReceiveMessage", NULL);
 }
 
@@ -333,16 +196,12 @@ static void
 acted(struct sqs_call *c, const json_t *answer, const struct error *err)
 {
 	struct sqs_walk *w = c->owner;
-	struct seen *s;
 
 	(void)answer;
-	if (err == NULL) {
-		s = seen_find(w, w->current->name);
-		if (s != NULL)
-			s->gone = true;
-	}
-	if (came(w, err, true))
-		tell_later(w, true);
+	if (err == NULL)
+		held_walk_gone(&w->held);
+	if (walk_came(&w->held.base, err, true))
+		walk_tell(&w->held.base, true);
 }
 
 static void
@@ -350,7 +209,7 @@ delete_it(struct sqs_walk *w)
 {
 	sqs_call_begin(&w->call, w->sq->dead_url);
 	buffer_add_str(&w->call.body, ",\"ReceiptHandle\":");
-	json_add_string(&w->call.body, w->current->receipt);
+	json_add_string(&w->call.body, held_walk_receipt(&w->held));
 	ask(w, "DeleteMessage", acted);
 }
 
@@ -363,7 +222,7 @@ redriven(struct sqs_call *c, const json_t *answer, const struct error *err)
 
 	err = sqs_send_error(answer, err, &malformed);
 	if (err != NULL)
-		(void)came(w, err, true);
+		(void)walk_came(&w->held.base, err, true);
 	else
 		delete_it(w);
 }
@@ -376,7 +235,7 @@ redriven(struct sqs_call *c, const json_t *answer, const struct error *err)
 static struct slice
 redrive_deduplication(const struct message *m)
 {
-	struct slice first = text(m, "bot-deduplication-id");
+	struct slice first = held_walk_text(m, "bot-deduplication-id");
 	uint64_t now = clock_realtime_us();
 
 	return first.n != 0 && now > m->enqueued_us &&
@@ -387,14 +246,15 @@ void
 sqs_dead_act(struct queue *q, struct dead_walk *walk, enum dead_action action)
 {
 	struct sqs_queue *sq = sqs_of(q);
-	struct sqs_walk *w = walk->impl;
+	struct sqs_walk *w = walk_of(walk);
+	const struct message *m = w->held.current;
 	const struct sqs_receipt *r;
 	struct sqs_sending sending;
 
-	BUG_ON(w->asked || w->answer || w->answer_acted || w->current == NULL);
-	error_clear(&w->error);
+	BUG_ON(m == NULL);
+	walk_begin(&w->held.base);
 	if (!askable(w)) {
-		tell_later(w, true);
+		walk_tell(&w->held.base, true);
 		return;
 	}
 	w->call.extra_us = 0;
@@ -402,12 +262,12 @@ sqs_dead_act(struct queue *q, struct dead_walk *walk, enum dead_action action)
 		delete_it(w);
 		return;
 	}
-	r = w->current->receipt_data;
+	r = m->receipt_data;
 	sending = (struct sqs_sending){
-		.body = w->current->body,
+		.body = m->body,
 		.attributes = r->attributes,
 		.group = r->group,
-		.deduplication = redrive_deduplication(w->current),
+		.deduplication = redrive_deduplication(m),
 		.fifo = sq->fifo,
 	};
 	sqs_call_begin(&w->call, sq->queue_url);
@@ -418,40 +278,12 @@ sqs_dead_act(struct queue *q, struct dead_walk *walk, enum dead_action action)
 void
 sqs_dead_close(struct queue *q, struct dead_walk *walk)
 {
-	struct sqs_walk *w = walk->impl;
+	struct sqs_walk *w = walk_of(walk);
 
 	if (w == NULL)
 		return;
 	sqs_all_close(sqs_of(q), walk);
-	walk->impl = NULL;
-	w->walk = NULL;
-	w->answer = w->answer_acted = false;
-	if (!w->asked)
-		walk_free(w);
-}
-
-void
-sqs_dead_answer(struct sqs_queue *sq)
-{
-	struct list *l;
-
-again:
-	list_foreach(l, &sq->walks) {
-		struct sqs_walk *w = list_entry(l, struct sqs_walk, link);
-		struct error err = w->error;
-		const struct error *e = error_is_set(&err) ? &err : NULL;
-		bool was_act = w->answer_acted;
-
-		if (!w->answer && !was_act)
-			continue;
-		w->answer = w->answer_acted = false;
-		if (was_act)
-			w->walk->on_acted(w->walk, e);
-		else
-			w->walk->on_item(w->walk, e != NULL || w->end ? NULL :
-			    &w->item, e);
-		goto again;
-	}
+	walk_closed(&w->held.base);
 }
 
 void
@@ -459,12 +291,7 @@ sqs_dead_done(struct sqs_queue *sq)
 {
 	struct list *l;
 
-	while ((l = list_first(&sq->walks)) != NULL) {
-		struct sqs_walk *w = list_entry(l, struct sqs_walk, link);
-
-		BUG_ON(w->walk != NULL);
-		walk_free(w);
-	}
+	walks_done(&sq->walks);
 	while ((l = list_first(&sq->giving_back)) != NULL) {
 		struct giving_back *g = list_entry(l, struct giving_back, link);
 

@@ -31,6 +31,7 @@
 #include "client/aws_retry.h"
 #include "client/http.h"
 #include "queue/sqs.h"
+#include "queue/again.h"
 #include "queue/tried.h"
 
 #define SQS_BATCH_MAX		10u	/* entries; also messages of a receive */
@@ -186,16 +187,14 @@ enum sqs_op_kind {
 /* One thing to be done about one message; waits in a list, is in a batch at
    the service, or pauses before another try. */
 struct sqs_op {
-	struct list link;
+	struct again again;		/* links it into any list */
 	enum sqs_op_kind kind;
 	uint64_t id;			/* of the message; 0: a stray */
 	struct message *message;	/* that it settles; NULL: none */
 	struct chunk *chunk;		/* a reference, for the receipt */
 	struct sqs_receipt *receipt;
 	unsigned seconds;		/* visibility */
-	uint64_t until_us;		/* the lease's end: no sense after it */
-	uint64_t asked_us, again_us;
-	unsigned failures;
+	uint64_t asked_us;
 	struct sqs_burial *burial;	/* of what is or was OP_BURY */
 };
 
@@ -260,7 +259,6 @@ void	sqs_dead_close(struct queue *, struct dead_walk *);
 /* sqs_dead_all.c: ends what that walk (NULL: any) has asked for. */
 void	sqs_all_close(struct sqs_queue *, const struct dead_walk *);
 void	sqs_all_answer(struct sqs_queue *);
-void	sqs_dead_answer(struct sqs_queue *);
 void	sqs_dead_done(struct sqs_queue *);
 
 /* ---- the queue ---- */
@@ -329,14 +327,14 @@ struct sqs_queue {
 	struct list deletes, changes;	/* to be sent in batches */
 	struct list buries;		/* to be sent, one by one */
 	struct list burying;		/* at the service */
-	struct list paused;		/* failed, to be tried again */
 	struct list held_back;		/* behind an open renewal */
 	struct list batches;
 	struct list free_ops, free_batches;	/* to be used again */
 	unsigned ndeletes, nchanges;
 	unsigned nsettling;		/* ops that settle, wherever they are */
 	unsigned ncalls;
-	struct timer batch_timer, again_timer;
+	struct timer batch_timer;
+	struct again_list again;
 	bool batch_gathered;
 	uint64_t dead_log_us;
 
@@ -356,7 +354,7 @@ struct sqs_queue {
 	struct timer stop_timer, linger_timer;
 
 	/* Counts for the status. */
-	uint64_t requests, throttled, md5_wrong, settlements_again;
+	uint64_t requests, throttled, md5_wrong;
 };
 
 static inline struct sqs_queue *

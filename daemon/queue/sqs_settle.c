@@ -9,9 +9,6 @@
 #include "queue/sqs_impl.h"
 
 #define GATHER_US	(5 * USEC_PER_MSEC)
-#define AGAIN_MIN_US	(250 * USEC_PER_MSEC)
-#define AGAIN_MAX_US	(10 * USEC_PER_SEC)
-#define RENEW_AGAIN_MIN_US	(50 * USEC_PER_MSEC)
 
 /* ---- ops ---- */
 
@@ -26,7 +23,7 @@ op_new(struct sqs_queue *sq, enum sqs_op_kind kind, struct message *m,
     uint64_t until_us)
 {
 	struct list *l = list_pop_front(&sq->free_ops);
-	struct sqs_op *op = l != NULL ? list_entry(l, struct sqs_op, link) :
+	struct sqs_op *op = l != NULL ? list_entry(l, struct sqs_op, again.link) :
 	    xmalloc(sizeof(*op));
 
 	*op = (struct sqs_op){
@@ -35,9 +32,9 @@ op_new(struct sqs_queue *sq, enum sqs_op_kind kind, struct message *m,
 		.message = kind == OP_RENEW ? NULL : m,
 		.chunk = chunk_ref(m->chunk),
 		.receipt = m->receipt_data,
-		.until_us = until_us,
+		.again.until_us = until_us,
 	};
-	list_init(&op->link);
+	list_init(&op->again.link);
 	if (kind != OP_RENEW)
 		sq->nsettling++;
 	return op;
@@ -46,13 +43,13 @@ op_new(struct sqs_queue *sq, enum sqs_op_kind kind, struct message *m,
 static void
 op_free(struct sqs_queue *sq, struct sqs_op *op)
 {
-	list_remove(&op->link);
+	list_remove(&op->again.link);
 	if (settles(op))
 		sq->nsettling--;
 	sqs_burial_free(op->burial);
 	chunk_unref(op->chunk);
 	/* As many as there ever were at once: the caps on messages bound it. */
-	list_push_front(&sq->free_ops, &op->link);
+	list_push_front(&sq->free_ops, &op->again.link);
 	if (sq->stopping)
 		sqs_stop_check(sq);
 }
@@ -60,28 +57,28 @@ op_free(struct sqs_queue *sq, struct sqs_op *op)
 void
 sqs_op_wait(struct sqs_queue *sq, struct sqs_op *op)
 {
-	list_remove(&op->link);
+	list_remove(&op->again.link);
 	switch (op->kind) {
 	case OP_DELETE:
-		list_push_back(&sq->deletes, &op->link);
+		list_push_back(&sq->deletes, &op->again.link);
 		sq->ndeletes++;
 		break;
 	case OP_VISIBILITY:
 		/* A renewal that is under way might be done after it. */
 		if (op->receipt->renewing) {
 			op->receipt->waits = op;
-			list_push_back(&sq->held_back, &op->link);
+			list_push_back(&sq->held_back, &op->again.link);
 			return;
 		}
-		list_push_back(&sq->changes, &op->link);
+		list_push_back(&sq->changes, &op->again.link);
 		sq->nchanges++;
 		break;
 	case OP_RENEW:
-		list_push_back(&sq->changes, &op->link);
+		list_push_back(&sq->changes, &op->again.link);
 		sq->nchanges++;
 		break;
 	case OP_BURY:
-		list_push_back(&sq->buries, &op->link);
+		list_push_back(&sq->buries, &op->again.link);
 		break;
 	}
 	task_schedule(sq->loop, &sq->batch_task);
@@ -242,7 +239,7 @@ sqs_op_succeeded(struct sqs_queue *sq, struct sqs_op *op)
 	}
 	if (op->kind == OP_BURY) {
 		op->kind = OP_DELETE;
-		op->failures = 0;
+		op->again.failures = 0;
 		sqs_op_wait(sq, op);
 		return;
 	}
@@ -268,30 +265,6 @@ op_lost(struct sqs_queue *sq, struct sqs_op *op, const struct error *err)
 		queue_settled(sq->queue, m, err);
 }
 
-static void
-op_again(struct sqs_queue *sq, struct sqs_op *op, uint64_t delay_us)
-{
-	op->again_us = sat_add(clock_monotonic_us(), delay_us);
-	list_remove(&op->link);
-	list_push_back(&sq->paused, &op->link);
-	timer_arm_sooner(sq->loop, &sq->again_timer, delay_us);
-	sq->settlements_again++;
-}
-
-/* A settlement's last try is when the lease ends, by our count, which is on
-   the safe side; a renewal must be done before. */
-static uint64_t
-pause_of(const struct sqs_op *op, uint64_t now)
-{
-	uint64_t delay = MIN(AGAIN_MIN_US << MIN(op->failures - 1, 10u),
-	    AGAIN_MAX_US);
-	uint64_t left = op->until_us - now;
-
-	if (op->kind == OP_RENEW)
-		left = MAX(left / 2, RENEW_AGAIN_MIN_US);
-	return MIN(delay, left);
-}
-
 void
 sqs_op_failed(struct sqs_queue *sq, struct sqs_op *op, const struct error *err)
 {
@@ -299,36 +272,24 @@ sqs_op_failed(struct sqs_queue *sq, struct sqs_op *op, const struct error *err)
 
 	if (op->kind == OP_RENEW)
 		renewal_over(sq, op);
-	op->failures++;
+	op->again.failures++;
 	if (op->kind == OP_RENEW && renewed_message(op) == NULL)
 		op_free(sq, op);
 	else if (op->kind != OP_BURY && sqs_error_is_final(slice_of(err->code)))
 		op_lost(sq, op, err);
-	else if (now >= op->until_us)
+	else if (again_over(&op->again, now))
 		op_lost(sq, op, err);
 	else
-		op_again(sq, op, pause_of(op, now));
+		again_later(&sq->again, &op->again, op->kind == OP_RENEW);
 }
 
 /* ---- sending ---- */
 
 static void
-again_timer_fired(struct timer *t)
+op_due(struct again_list *a, struct again *one)
 {
-	struct sqs_queue *sq = t->owner;
-	uint64_t now = clock_monotonic_us(), next = USEC_INFINITY;
-	struct list *l, *tmp;
-
-	list_foreach_safe(l, tmp, &sq->paused) {
-		struct sqs_op *op = list_entry(l, struct sqs_op, link);
-
-		if (op->again_us <= now)
-			sqs_op_wait(sq, op);
-		else
-			next = MIN(next, op->again_us);
-	}
-	if (next != USEC_INFINITY)
-		timer_arm_at(sq->loop, t, next);
+	sqs_op_wait(container_of(a, struct sqs_queue, again),
+	    container_of(one, struct sqs_op, again));
 }
 
 static void
@@ -338,7 +299,7 @@ send_buries(struct sqs_queue *sq)
 
 	while (sq->ncalls < SQS_CALLS_MAX &&
 	    (l = list_first(&sq->buries)) != NULL)
-		sqs_bury_send(sq, list_entry(l, struct sqs_op, link));
+		sqs_bury_send(sq, list_entry(l, struct sqs_op, again.link));
 }
 
 static void
@@ -389,7 +350,7 @@ give_up_list(struct sqs_queue *sq, struct list *ops, const struct error *err)
 	struct list *l;
 
 	while ((l = list_first(ops)) != NULL) {
-		struct sqs_op *op = list_entry(l, struct sqs_op, link);
+		struct sqs_op *op = list_entry(l, struct sqs_op, again.link);
 
 		if (op->burial != NULL)
 			sqs_call_cancel(&op->burial->call);
@@ -402,7 +363,7 @@ void
 sqs_give_up(struct sqs_queue *sq, const struct error *err)
 {
 	struct list *lists[] = { &sq->deletes, &sq->changes, &sq->buries,
-	    &sq->burying, &sq->paused, &sq->held_back };
+	    &sq->burying, &sq->again.paused, &sq->held_back };
 	LIST_HEAD(open);
 
 	sqs_batches_cancel(sq, &open);
@@ -411,7 +372,7 @@ sqs_give_up(struct sqs_queue *sq, const struct error *err)
 		give_up_list(sq, lists[i], err);
 	sq->ndeletes = sq->nchanges = sq->ncalls = 0;
 	timer_cancel(sq->loop, &sq->batch_timer);
-	timer_cancel(sq->loop, &sq->again_timer);
+	again_stop(&sq->again);
 	task_cancel(&sq->batch_task);
 }
 
@@ -422,14 +383,13 @@ sqs_settle_init(struct sqs_queue *sq)
 	list_init(&sq->changes);
 	list_init(&sq->buries);
 	list_init(&sq->burying);
-	list_init(&sq->paused);
 	list_init(&sq->held_back);
 	list_init(&sq->batches);
 	list_init(&sq->free_ops);
 	list_init(&sq->free_batches);
 	task_init(&sq->batch_task, LOOP_BATCH, "sqs batch", batch_task_run, sq);
 	timer_init(&sq->batch_timer, "sqs batch", batch_timer_fired, sq);
-	timer_init(&sq->again_timer, "sqs again", again_timer_fired, sq);
+	again_init(&sq->again, "sqs again", sq->loop, op_due);
 }
 
 void
@@ -439,9 +399,9 @@ sqs_settle_done(struct sqs_queue *sq)
 
 	BUG_ON(!sqs_settled_all(sq) || !list_empty(&sq->batches));
 	while ((l = list_pop_front(&sq->free_ops)) != NULL)
-		free(list_entry(l, struct sqs_op, link));
+		free(list_entry(l, struct sqs_op, again.link));
 	sqs_batches_done(sq);
 	task_cancel(&sq->batch_task);
 	timer_cancel(sq->loop, &sq->batch_timer);
-	timer_cancel(sq->loop, &sq->again_timer);
+	again_stop(&sq->again);
 }

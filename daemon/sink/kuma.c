@@ -118,16 +118,6 @@ beat(struct kuma *k, bool *ret_up, struct buffer *msg)
 /* ---- answers ---- */
 
 static void
-forget_request(struct kuma *k)
-{
-	if (k->url.data != NULL)
-		secret_wipe(k->url.data, k->url.size);
-	buffer_done(&k->url);
-	secret_free(k->token);
-	k->token = NULL;
-}
-
-static void
 failed(struct kuma *k, const struct error *err, uint64_t least_us)
 {
 	uint64_t delay;
@@ -193,7 +183,7 @@ on_done(struct http_request *q, const struct http_response *r,
 		failed(k, err, 0);
 	else
 		judge(k, r);
-	forget_request(k);
+	sink_forget(&k->url, &k->token);
 }
 
 /* ---- beats ---- */
@@ -251,7 +241,7 @@ send_beat(struct kuma *k, bool up, struct slice msg)
 	k->due_us = clock_monotonic_us() + k->interval_us;
 	if (make_client(k, &err) < 0 || make_url(k, up, msg, &err) < 0) {
 		err.class = ERROR_AUTH;
-		forget_request(k);
+		sink_forget(&k->url, &k->token);
 		failed(k, &err, 0);
 		return;
 	}
@@ -318,7 +308,7 @@ static void
 stop_request(struct kuma *k)
 {
 	http_cancel(&k->request);
-	forget_request(k);
+	sink_forget(&k->url, &k->token);
 	http_client_free(k->http);
 	k->http = NULL;
 }

@@ -57,8 +57,9 @@ sink_dropped(struct sink_record *r, unsigned n, const char *why)
 
 	r->dropped += n;
 	if (news)
-		log_warning(LOG_EVENT(EVENT_SINK_DROPPED), "%s: %u message%s "
+		log_warning(LOG_EVENT(EVENT_SINK_DROPPED), "%s: %u %s%s "
 		    "not sent: %s (%" PRIu64 " so far)", r->name, n,
+		    r->noun != NULL ? r->noun : "message",
 		    n == 1 ? "" : "s", why, r->dropped);
 }
 
@@ -120,6 +121,31 @@ sink_hide(char *text, const struct secret *s)
 		}
 	hide(text, all);
 	hide(text, last);
+}
+
+void
+sink_forget(struct buffer *b, struct secret **s)
+{
+	if (b->data != NULL)
+		secret_wipe(b->data, b->size);
+	buffer_done(b);
+	secret_free(*s);
+	*s = NULL;
+}
+
+int
+sink_check_word(const struct secret *s, const char *file, const char *what,
+    struct error *err)
+{
+	struct slice bytes = secret_bytes(s);
+
+	for (size_t i = 0; i < bytes.n; i++)
+		if ((unsigned char)bytes.p[i] <= ' ' || bytes.p[i] == 0x7f) {
+			error_set(err, ERROR_AUTH, what, "%.100s must have the "
+			    "%s on one line and nothing else", file, what);
+			return -EINVAL;
+		}
+	return 0;
 }
 
 void
@@ -191,6 +217,7 @@ sinks_check(struct config *c)
 {
 	check_notify(c);
 	slack_check(c);
+	posthog_check(c);
 	kumas_check(c);
 }
 
@@ -202,6 +229,8 @@ sinks_json(void *owner)
 
 	if (all->slack != NULL)
 		json_object_set_new(j, "slack", slack_json(all->slack));
+	if (all->posthog != NULL)
+		json_object_set_new(j, "posthog", posthog_json(all->posthog));
 	kumas_add_json(all, j);
 	return j;
 }
@@ -209,31 +238,47 @@ sinks_json(void *owner)
 struct sinks *
 sinks_new(const struct sinks_params *p, struct config *c)
 {
-	const struct config_section *s = config_next(c, "Slack", NULL);
+	const struct config_section *s;
 	struct sinks *all = new0(struct sinks);
 
 	all->p = *p;
 	all->config = config_ref(c);
 	list_init(&all->kumas);
-	if (s != NULL)
+	if ((s = config_next(c, "Slack", NULL)) != NULL)
 		all->slack = slack_new(all, s);
+	if ((s = config_next(c, "PostHog", NULL)) != NULL)
+		all->posthog = posthog_new(all, s);
 	(void)kumas_sync(all);
 	observer_set_sinks(p->observer, sinks_json, all);
 	return all;
 }
 
+/* Of a section without a label: true when it is not as it was; *ret is what it
+   is now, or NULL. */
+static bool
+section_changed(struct config *old, struct config *c, const char *name,
+    const struct config_section **ret)
+{
+	const struct config_section *was = config_next(old, name, NULL);
+	const struct config_section *s = config_next(c, name, NULL);
+
+	*ret = s;
+	if (was == NULL && s == NULL)
+		return false;
+	if (was != NULL && s != NULL && config_compare(was, s) == CONFIG_SAME)
+		return false;
+	log_notice(LOG_EVENT(EVENT_SECTION_CHANGED), "[%s] %s", name,
+	    was == NULL ? "added" : s == NULL ? "removed" : "changed");
+	return true;
+}
+
 static unsigned
 reload_slack(struct sinks *all, struct config *old, struct config *c)
 {
-	const struct config_section *was = config_next(old, "Slack", NULL);
-	const struct config_section *s = config_next(c, "Slack", NULL);
+	const struct config_section *s;
 
-	if (was == NULL && s == NULL)
+	if (!section_changed(old, c, "Slack", &s))
 		return 0;
-	if (was != NULL && s != NULL && config_compare(was, s) == CONFIG_SAME)
-		return 0;
-	log_notice(LOG_EVENT(EVENT_SECTION_CHANGED), "[Slack] %s",
-	    was == NULL ? "added" : s == NULL ? "removed" : "changed");
 	if (s == NULL) {
 		slack_free(all->slack);
 		all->slack = NULL;
@@ -241,6 +286,24 @@ reload_slack(struct sinks *all, struct config *old, struct config *c)
 		all->slack = slack_new(all, s);
 	} else {
 		slack_reload(all->slack, s);
+	}
+	return 1;
+}
+
+static unsigned
+reload_posthog(struct sinks *all, struct config *old, struct config *c)
+{
+	const struct config_section *s;
+
+	if (!section_changed(old, c, "PostHog", &s))
+		return 0;
+	if (s == NULL) {
+		posthog_free(all->posthog);
+		all->posthog = NULL;
+	} else if (all->posthog == NULL) {
+		all->posthog = posthog_new(all, s);
+	} else {
+		posthog_reload(all->posthog, s);
 	}
 	return 1;
 }
@@ -253,6 +316,7 @@ sinks_reload(struct sinks *all, struct config *c)
 
 	all->config = config_ref(c);
 	changed = reload_slack(all, old, c);
+	changed += reload_posthog(all, old, c);
 	changed += kumas_sync(all);
 	config_unref(old);
 	return changed;
@@ -265,6 +329,7 @@ sinks_free(struct sinks *all)
 		return;
 	observer_set_sinks(all->p.observer, NULL, NULL);
 	slack_free(all->slack);
+	posthog_free(all->posthog);
 	kumas_free(all);
 	config_unref(all->config);
 	free(all);

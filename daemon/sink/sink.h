@@ -1,6 +1,6 @@
 /*
- * sink.h - tells people and monitors: Slack ([Slack]) and Uptime Kuma
- * ([Kuma NAME]).
+ * sink.h - tells people and monitors: Slack ([Slack]), Uptime Kuma
+ * ([Kuma NAME]) and PostHog ([PostHog]).
  *
  * A sink never delays anything else (invariant 3): it has its own connections,
  * time-outs and bounded queue, and what it cannot send waits there.  Secrets
@@ -8,7 +8,7 @@
  * no log line and no status (invariant 7).
  *
  * Slack is an alert_sink ("slack" in Notify=).  A push monitor of Kuma looks
- * by itself at what it is for.
+ * by itself at what it is for; PostHog gets figures by intervals.
  */
 #ifndef BOT_SINK_SINK_H
 #define BOT_SINK_SINK_H
@@ -18,12 +18,14 @@
 
 extern const struct config_kind slack_kind;	/* [Slack] */
 extern const struct config_kind kuma_kind;	/* [Kuma NAME] */
+extern const struct config_kind posthog_kind;	/* [PostHog] */
 
 struct sinks;
 
 struct sinks_params {
 	struct loop *loop;
 	struct resolver *resolver;
+	struct engine *engine;
 	struct observer *observer;
 	struct alerts *alerts;
 };

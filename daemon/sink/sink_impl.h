@@ -9,18 +9,21 @@
 #include "client/http.h"
 #include "sink/sink.h"
 
+struct posthog;
 struct slack;
 
 struct sinks {
 	struct sinks_params p;
 	struct config *config;
 	struct slack *slack;		/* NULL: no [Slack] */
+	struct posthog *posthog;	/* NULL: no [PostHog] */
 	struct list kumas;
 };
 
 /* How it goes with one peer. */
 struct sink_record {
 	const char *name;		/* "kuma:health"; the owner's */
+	const char *noun;		/* of what is sent; NULL: "message" */
 	uint64_t sent, failed, dropped, retries;
 	uint64_t sent_us;		/* monotonic, of the last; 0: none */
 	struct error error;		/* the last one */
@@ -42,6 +45,11 @@ json_t	*sink_record_json(const struct sink_record *);
 /* Stars out whatever part of the text is the secret, or of it what follows
    its last slash: peers may repeat what they were sent. */
 void	sink_hide(char *text, const struct secret *);
+/* After a request: what it was made of is wiped. */
+void	sink_forget(struct buffer *secret, struct secret **);
+/* 0; or -EINVAL, AUTH, when the file has more than one word. what: "token" */
+int	sink_check_word(const struct secret *, const char *file,
+	    const char *what, struct error *err);
 /* An answer that is not understood otherwise, by its status; the body's start
    is quoted. */
 void	sink_status_error(struct error *, const char *who,
@@ -59,6 +67,15 @@ struct slack *slack_new(struct sinks *, const struct config_section *);
 void	slack_reload(struct slack *, const struct config_section *);
 void	slack_free(struct slack *);		/* accepts NULL */
 json_t	*slack_json(const struct slack *);
+
+/* ---- posthog.c ---- */
+
+void	posthog_check(struct config *);
+struct posthog *posthog_new(struct sinks *, const struct config_section *);
+/* What waits is kept and goes the new way. */
+void	posthog_reload(struct posthog *, const struct config_section *);
+void	posthog_free(struct posthog *);		/* accepts NULL */
+json_t	*posthog_json(const struct posthog *);
 
 /* ---- kuma.c ---- */
 

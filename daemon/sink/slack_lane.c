@@ -148,12 +148,8 @@ failed(struct slack_lane *lane, struct slack_item *i,
 static void
 forget_request(struct slack_lane *lane)
 {
-	if (lane->url.data != NULL)
-		secret_wipe(lane->url.data, lane->url.size);
-	buffer_done(&lane->url);
+	sink_forget(&lane->url, &lane->secret);
 	buffer_done(&lane->body);
-	secret_free(lane->secret);
-	lane->secret = NULL;
 }
 
 static void
@@ -274,14 +270,7 @@ make_url(struct slack_lane *lane, struct slack_item *i, struct error *err)
 	}
 	if (k->webhook)
 		return 0;
-	for (size_t n = 0; n < secret_bytes(lane->secret).n; n++)
-		if ((unsigned char)secret_bytes(lane->secret).p[n] <= ' ') {
-			error_set(err, ERROR_AUTH, "token", "%.100s must have "
-			    "the token on one line and nothing else",
-			    secret_file(lane));
-			return -EINVAL;
-		}
-	return 0;
+	return sink_check_word(lane->secret, secret_file(lane), "token", err);
 }
 
 int

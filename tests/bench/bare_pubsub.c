@@ -3,11 +3,10 @@
  * what it brings in calls of up to 1000 ids on the same connection, with
  * nghttp2 and protobuf-c, a blocking socket and poll, and nothing else.
  *
- *	bare_pubsub PORT SUBSCRIPTION OUTSTANDING MESSAGES
+ *	bare_pubsub PORT SUBSCRIPTION OUTSTANDING BATCH MESSAGES
  *
- * Plaintext HTTP/2 to 127.0.0.1, as of an emulator.  A call goes out for half
- * of what may be outstanding, so that the server has the other half to send
- * meanwhile; or for fewer, when nothing came for a millisecond.  Prints
+ * Plaintext HTTP/2 to 127.0.0.1, as of an emulator.  A call goes out for BATCH
+ * messages, or for fewer when nothing came for a millisecond.  Prints
  * messages, seconds, its own CPU seconds and the number of those calls.
  */
 #include <arpa/inet.h>
@@ -346,17 +345,17 @@ main(int argc, char **argv)
 	unsigned long want, outstanding;
 	double begin;
 
-	if (argc != 5) {
+	if (argc != 6) {
 		fprintf(stderr, "usage: bare_pubsub PORT SUBSCRIPTION "
-		    "OUTSTANDING MESSAGES\n");
+		    "OUTSTANDING BATCH MESSAGES\n");
 		return 2;
 	}
 	subscription = argv[2];
 	outstanding = strtoul(argv[3], NULL, 10);
-	want = strtoul(argv[4], NULL, 10);
-	batch = outstanding / 2;
-	if (batch == 0 || batch > BATCH_MAX)
-		batch = batch == 0 ? 1 : BATCH_MAX;
+	batch = strtoul(argv[4], NULL, 10);
+	want = strtoul(argv[5], NULL, 10);
+	if (batch == 0 || batch > BATCH_MAX || batch > outstanding)
+		die("BATCH is from 1 to 1000, and to OUTSTANDING");
 	start((uint16_t)atoi(argv[1]));
 	begin = now();
 	start_pull((long)outstanding);

@@ -1,10 +1,11 @@
-"""sink_peer.py - scripted Slack and Uptime Kuma on loopback.
+"""sink_peer.py - scripted Slack, Uptime Kuma and PostHog on loopback.
 
 Slack keeps the messages of each channel as its own web page would show them,
 and answers chat.postMessage, chat.update and webhooks; Kuma keeps the beats of
-its push monitors.  Rules (rules.py) answer otherwise; an action gets (request,
+its push monitors; PostHog keeps events by their uuids, and dashboards.  Rules (rules.py) answer otherwise; an action gets (request,
 go) and returns a Reply, or None for silence until the peer ends.
 """
+import gzip
 import http.server
 import itertools
 import json
@@ -48,6 +49,8 @@ class Request:
         self.time = time.monotonic()
         self.path, _, self.query = target.partition("?")
         self.body = None
+        if headers.get("Content-Encoding") == "gzip":
+            self.raw = raw = gzip.decompress(raw)
         if raw and "json" in headers.get("Content-Type", ""):
             self.body = json.loads(raw.decode())
 
@@ -83,7 +86,7 @@ class Peer:
                 self.end_headers()
                 self.wfile.write(reply.body)
 
-            do_GET = do_POST = serve
+            do_GET = do_POST = do_PATCH = do_DELETE = serve
 
             def log_message(self, *args):
                 pass
@@ -208,6 +211,88 @@ class Kuma(Peer):
         beat = dict(urllib.parse.parse_qsl(request.query, strict_parsing=True), time=request.time)
         self.all.append((token, beat))
         return Reply(200, {"ok": True})
+
+
+class PostHog(Peer):
+    """Where events go: POST /batch/."""
+    KEY = "phc_s3cr3tprojectkey0001"
+
+    def __init__(self):
+        super().__init__()
+        self.kept = {}                  # uuid: event, in the order of their coming
+        self.twice = 0
+
+    def events(self, name=None, **properties):
+        with self.lock:
+            return [e for e in self.kept.values() if name in (None, e["event"]) and
+                    all(e["properties"].get(k) == v for k, v in properties.items())]
+
+    def sum(self, name, figure, **properties):
+        return sum(e["properties"].get(figure, 0) for e in self.events(name, **properties))
+
+    def real(self, request):
+        if request.path != "/batch/" or request.method != "POST":
+            return Reply(404, "404 page not found")
+        if not isinstance(request.body, dict) or not request.body.get("batch"):
+            return Reply(400, "request holds no event")
+        if request.body.get("api_key") != self.KEY:
+            return Reply(401, "API key is not valid: " + str(request.body.get("api_key")))
+        for e in request.body["batch"]:
+            if not e.get("event") or not e.get("distinct_id"):
+                return Reply(400, "event submitted with an empty event name")
+        for e in request.body["batch"]:
+            self.twice += e["uuid"] in self.kept
+            self.kept.setdefault(e["uuid"], e)
+        return Reply(200, {"status": "Ok"})
+
+
+class PostHogPage(Peer):
+    """What PostHog's web page talks to: dashboards and insights, as much of it
+    as posthog-dashboards needs, in pages of two."""
+    KEY, PROJECT = "phx_s3cr3tpersonalkey01", 77
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = itertools.count(1)
+        self.dashboards, self.insights = {}, {}
+
+    def real(self, request):
+        if request.headers.get("Authorization") != "Bearer " + self.KEY:
+            return Reply(401, {"type": "authentication_error", "code": "authentication_failed",
+                               "detail": "Invalid personal API key: " + str(request.headers.get("Authorization"))})
+        prefix = "/api/projects/%d/" % self.PROJECT
+        kind, _, number = request.path[len(prefix):].strip("/").partition("/")
+        if not request.path.startswith(prefix) or not request.path.endswith("/"):
+            return Reply(404, {"detail": "Project not found."})
+        table = {"dashboards": self.dashboards, "insights": self.insights}.get(kind)
+        if table is None or (number and int(number) not in table):
+            return Reply(404, {"detail": "Not found."})
+        return getattr(self, request.method.lower())(request, kind, table, int(number or 0))
+
+    def post(self, request, kind, table, number):
+        new = dict(request.body, id=next(self.numbers), deleted=False)
+        if kind == "insights":
+            if any(d not in self.dashboards for d in new["dashboards"]):
+                return Reply(400, {"detail": "Dashboard not found", "attr": "dashboards"})
+            # It adds members of its own.
+            new["query"] = dict(new["query"], version=2, source=dict(new["query"]["source"], version=3))
+        table[new["id"]] = new
+        return Reply(201, new)
+
+    def patch(self, request, kind, table, number):
+        table[number].update(request.body)
+        return Reply(200, table[number])
+
+    def get(self, request, kind, table, number):
+        if number:
+            tiles = [{"id": 1000 + i["id"], "insight": i} for i in self.insights.values()
+                     if number in i["dashboards"] and not i["deleted"]]
+            return Reply(200, dict(table[number], tiles=[{"id": 999, "text": {"body": "hello"}}] + tiles))
+        begin = int(dict(urllib.parse.parse_qsl(request.query)).get("offset", 0))
+        rows = list(table.values())
+        # Wherever it says that the next page is, the key goes to nobody else.
+        return Reply(200, {"count": len(rows), "results": rows[begin:begin + 2], "next": None if begin + 2 >= len(rows)
+                           else "http://127.0.0.1:1%s?offset=%d" % (request.path, begin + 2)})
 
 
 class KumaPage(Peer):

@@ -22,7 +22,7 @@
 #include "base/fault.h"
 #include "engine/queue.h"
 
-#define DEADLINE_US	(20 * USEC_PER_SEC)
+#define DEADLINE_US	(60 * USEC_PER_SEC)
 #define HELD_MAX	20000
 
 struct rig {

@@ -345,6 +345,7 @@ world_flush(void **state _unused_)
 	if (server.pid == 0)
 		return 0;
 	/* What a test that failed has left behind. */
+	(void)kill(server.pid, SIGCONT);
 	if (alarmed) {
 		server_memory_alarm(false);
 		assert_true(admin_connect());

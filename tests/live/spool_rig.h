@@ -16,7 +16,7 @@
 #include "queue/spool.h"
 #include "queue/spool_impl.h"
 
-#define DEADLINE_US	(30 * USEC_PER_SEC)
+#define DEADLINE_US	(60 * USEC_PER_SEC)
 #define HELD_MAX	30000
 
 /* All that init asks of the configuration. */

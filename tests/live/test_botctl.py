@@ -519,11 +519,12 @@ def test_only_root_the_user_and_the_group_may(r):
     assert p.returncode == 0 and '"ok":true' in p.stdout, p
     # And if the mode does not guard, the credentials do.
     os.chmod(d.control, 0o666)
-    r.expect_log("uid 65534")
+    r.expect_log("uid:65534")
     p = as_nobody(group + 1)
     assert "not allowed" in p.stdout or "ConnectionReset" in p.stderr or "BrokenPipe" in p.stderr, p
     assert '"ok":true' not in p.stdout
-    wait_for("the refusal in the log", lambda: "uid 65534 (gid 65534" in d.log())
+    wait_for("the refusal in the log", lambda: '<4>event=auth_failed src_ip=- user="uid:65534" sender="" '
+             'queue="" reason="control socket: gid 65534, pid ' in d.log())
 
 
 if __name__ == "__main__":

@@ -460,7 +460,7 @@ test_confirm_that_does_not_come(void **state _unused_)
 	struct rig *r;
 
 	NEED_SERVER();
-	r = up_declaring(CLASSIC, "Backoff=1s-1min\nResponseTimeout=500ms\n",
+	r = up_declaring(CLASSIC, "Backoff=1s-1min\nResponseTimeout=3s\n",
 	    2);
 	produce(0, 1);
 	/* The delay queue is there already. */

@@ -165,7 +165,7 @@ test_stop_while_away_answers_all(void **state _unused_)
 	before = clock_monotonic_us();
 	rig_stop(r);
 	assert_int_equal(r->settle_errors, 4);
-	assert_true(clock_monotonic_us() - before < 7 * USEC_PER_SEC);
+	assert_true(clock_monotonic_us() - before < 20 * USEC_PER_SEC);
 	rig_free(r);
 	server_again(&server, aof);
 	assert_int_equal(pending(), 4);

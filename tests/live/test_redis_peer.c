@@ -198,7 +198,7 @@ test_invariant_3_redis_stalled_server(void **state _unused_)
 	NEED_SERVER();
 	for (int i = 0; i < 10; i++)
 		redis_do(&server, "XADD jobs * body x");
-	r = redis_rig_new(server.socket, STREAM "ResponseTimeout=300ms\n");
+	r = redis_rig_new(server.socket, STREAM "ResponseTimeout=2s\n");
 	rig_start(r);
 	r->window = 10;
 	wait_for(r, r->nheld == 10);
@@ -208,12 +208,13 @@ test_invariant_3_redis_stalled_server(void **state _unused_)
 	before = clock_monotonic_us();
 	wait_for(r, r->downs == 1);
 	assert_string_equal(r->down.code, "response_timeout");
-	assert_true(clock_monotonic_us() - before < 2 * USEC_PER_SEC);
+	assert_in_range(clock_monotonic_us() - before, 2 * USEC_PER_SEC,
+	    20 * USEC_PER_SEC);
 	for (int i = 0; i < 20; i++)
 		rig_turn(r);
 	loop_get_stats(r->loop, &stats);
-	/* To wait for the server would have been 300 ms and more. */
-	assert_true(stats.longest_turn_us < 250 * USEC_PER_MSEC);
+	/* To wait for the server would have been 2 s and more. */
+	assert_true(stats.longest_turn_us < 1500 * USEC_PER_MSEC);
 	(void)kill(server.pid, SIGCONT);
 	wait_for(r, r->settled == 1 && r->ups == 2);
 	assert_int_equal(r->settle_errors, 0);
@@ -222,7 +223,7 @@ test_invariant_3_redis_stalled_server(void **state _unused_)
 	(void)kill(server.pid, SIGSTOP);
 	before = clock_monotonic_us();
 	rig_stop(r);
-	assert_true(clock_monotonic_us() - before < 7 * USEC_PER_SEC);
+	assert_true(clock_monotonic_us() - before < 20 * USEC_PER_SEC);
 	(void)kill(server.pid, SIGCONT);
 	rig_free(r);
 }

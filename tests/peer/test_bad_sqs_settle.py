@@ -229,9 +229,11 @@ def test_a_lease_that_is_lost_is_named(r):
         w.jobs.fill("m0")
         d.wait_queue("jobs", running=1)
         with w.peer.sqs.cond:
-            w.jobs.messages[0].visible_at = 0
+            w.jobs.messages[0].visible_at = time.monotonic() + 3600
             w.jobs.messages[0].handle = "handle-of-another"
         d.wait_queue("jobs", leases_lost=1)
+        with w.peer.sqs.cond:
+            w.jobs.messages[0].visible_at = 0
         d.wait_queue("jobs", done=1)
         w.wait_empty()
 

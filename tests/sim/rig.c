@@ -3,6 +3,9 @@
 #include <dirent.h>
 #include <stdio.h>
 
+#include "guard/guard.h"
+#include "guard/screen.h"
+#include "guard/security.h"
 #include "observe/check.h"
 
 #define TURNS_MAX	100000
@@ -36,6 +39,8 @@ schema(void)
 		kinds[n++] = queue_types[i]->kind;
 	kinds[n++] = sim_handler_type.kind;
 	kinds[n++] = &check_config_kind;
+	kinds[n++] = &guard_queue_kind;
+	kinds[n++] = &screen_kind;
 	return kinds;
 }
 
@@ -119,6 +124,8 @@ load(const char *text)
 	struct config *c = config_load_text("sim.conf", text, schema());
 
 	engine_check(c, &types);
+	if (config_problems(c) == 0)
+		guards_check(c);
 	return c;
 }
 
@@ -167,7 +174,9 @@ rig_new_seeded(const char *text, uint64_t seed)
 		log_set_level(LOG_LEVEL_DEBUG);
 	assert_int_equal(loop_new(&r->loop), 0);
 	r->config = load_good(text);
+	security_open(r->loop);
 	r->engine = engine_new(r->loop, NULL, r->config, &types);
+	r->guards = guards_new(r->engine, r->config);
 	return r;
 }
 
@@ -202,6 +211,8 @@ rig_free(struct rig *r)
 	assert_int_equal(r->engine->messages_held, 0);
 	assert_int_equal(r->engine->bytes_held, 0);
 	engine_free(r->engine);
+	guards_free(r->guards);
+	security_close();
 	sim_brokers_check();
 	sim_brokers_free();
 	sim_workers_free();
@@ -297,8 +308,9 @@ unsigned
 rig_reload(struct rig *r, const char *text)
 {
 	struct config *c = load_good(text);
-	unsigned changed = engine_reload(r->engine, c);
+	unsigned changed = guards_reload(r->guards, c);
 
+	changed += engine_reload(r->engine, c);
 	config_unref(r->config);
 	r->config = c;
 	rig_run_idle(r);

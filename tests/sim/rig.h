@@ -30,6 +30,7 @@ struct rig {
 	struct loop *loop;
 	struct config *config;
 	struct engine *engine;
+	struct guards *guards;
 	uint64_t seed;
 	size_t messages_before;
 	unsigned fds_before;

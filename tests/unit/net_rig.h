@@ -27,7 +27,7 @@
 #include "net/stream.h"
 #include "net/tls_session.h"
 
-#define DEADLINE_MS	20000
+#define DEADLINE_MS	60000
 
 struct end;
 typedef void end_hook(struct end *);

@@ -525,6 +525,28 @@ test_random(void **state)
 	assert_int_equal(strspn(hex, "0123456789abcdef"), 32);
 }
 
+/* RFC 9562, appendix A.6, but for what is random. */
+static void
+test_uuids_carry_their_time(void **state)
+{
+	char a[RANDOM_UUID_BYTES], b[RANDOM_UUID_BYTES];
+
+	(void)state;
+	random_seed(SEED);
+	for (int i = 0; i < 1000; i++) {
+		random_uuid7(a, UINT64_C(1645557742000) * 1000 + 999);
+		random_uuid7(b, UINT64_C(1645557742001) * 1000);
+		assert_int_equal(strlen(a), 36);
+		assert_memory_equal(a, "017f22e2-79b0-7", 15);
+		assert_memory_equal(b, "017f22e2-79b1-7", 15);
+		assert_non_null(strchr("89ab", a[19]));
+		assert_true(a[18] == '-' && a[23] == '-');
+		assert_int_equal(strspn(a + 24, "0123456789abcdef"), 12);
+		assert_true(strcmp(a, b) < 0);
+		assert_string_not_equal(a + 15, b + 15);
+	}
+}
+
 int
 main(void)
 {
@@ -546,6 +568,7 @@ main(void)
 		cmocka_unit_test(test_histogram_percentiles),
 		cmocka_unit_test(test_histogram_adds_and_subtracts),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_uuids_carry_their_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@
 #include "loop/loop.h"
 #include "loop/signal.h"
 
-#define DEADLINE_US	(10 * USEC_PER_SEC)
+#define DEADLINE_US	(60 * USEC_PER_SEC)
 
 static struct loop *loop;
 static char trace[16];		/* the signals that came, one digit each */

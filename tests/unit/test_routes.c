@@ -171,10 +171,10 @@ real_us(void)
 	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/* Turns the loop until cond; fails after 10 s. */
+/* Turns the loop until cond; fails after 60 s. */
 #define UNTIL(cond) \
 	do { \
-		uint64_t until_us = real_us() + 10 * USEC_PER_SEC; \
+		uint64_t until_us = real_us() + 60 * USEC_PER_SEC; \
 		while (!(cond)) { \
 			if (real_us() > until_us) \
 				fail_msg("never came: %s", #cond); \

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "loop/loop.h"
 
-#define DEADLINE_US	(10 * USEC_PER_SEC)
+#define DEADLINE_US	(60 * USEC_PER_SEC)
 
 static struct loop *loop;
 static char trace[256];		/* what ran, one letter each */

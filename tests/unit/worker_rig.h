@@ -69,10 +69,10 @@ bool	have(const char *program);
 bool	process_exists(pid_t);
 char	*slurp(const char *path);	/* "" when it is not there */
 
-/* Turns the loop until it holds; fails after 30 s. */
+/* Turns the loop until it holds; fails after 60 s. */
 #define UNTIL(r, condition) \
 	do { \
-		uint64_t until_ = clock_monotonic_us() + 30 * USEC_PER_SEC; \
+		uint64_t until_ = clock_monotonic_us() + 60 * USEC_PER_SEC; \
 		while (!(condition)) { \
 			if (clock_monotonic_us() > until_) \
 				fail_msg("never: %s; log:\n%s", #condition, \
