@@ -72,6 +72,9 @@ def folder():
                     build(kind, tarball, os.path.join(path + ".new", kind))
                     os.rename(os.path.join(path + ".new", kind), os.path.join(path + ".new", name))
             os.rename(path + ".new", path)
+            for old in glob.glob(os.path.join(booted.CACHE, "packages-*/")):
+                if os.path.getmtime(old) < time.time() - 86400:
+                    shutil.rmtree(old, ignore_errors=True)
         return path
 
 
