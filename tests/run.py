@@ -350,7 +350,17 @@ def suite_quickstart():
 
 def suite_package():
     """packages and units in a booted systemd"""
-    when_built("gcc", lambda where: python_suites("gcc", where, "package"))
+    def build(where):
+        def report(job):
+            if job.status:
+                failed(Suite.now, "packages and the root of machines", job.output)
+                return
+            if "skipped:" not in job.output:
+                passed(Suite.now, "packages, built twice, and the root of machines (%s)" % took(job))
+            python_suites("gcc", where, "package")
+        run([sys.executable, os.path.join(TOP, "tests", "lib", "packages.py")], report, busy=True, nice=NICE, first=1,
+            limit=BUILD_LIMIT, env={"BUILD_DIR": where, "PYTHONDONTWRITEBYTECODE": "1"})
+    when_built("gcc", build)
 
 
 SUITES = {n[6:].replace("_", "-"): f for n, f in list(globals().items()) if n.startswith("suite_")}

@@ -33,6 +33,10 @@ import rig
 
 CACHE = os.environ.get("BOT_TEST_CACHE", "/var/tmp/bot-operator-tests")
 DEADLINE = 60
+BOOT_DEADLINE = 30
+# The kernel has 128 of them for a user, and root is the same one in all
+# machines: a systemd that gets none stands still, or ends.
+INOTIFY_MAX, INOTIFY_NEEDED = 128, 20
 BASE = ["systemd", "systemd-sysv", "dbus", "procps", "iproute2"]
 V1 = "memory pids cpu cpuacct cpuset blkio freezer devices systemd unified".split()
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
@@ -104,11 +108,18 @@ def cached(name):
 
 # Servers are started by tests, and apt's sources are a test's own business.
 CUSTOMIZE = """chroot "$1" sh -c 'for u in redis-server; do systemctl disable $u; done
-rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/hostname /etc/machine-id; : >/etc/machine-id'"""
+systemctl mask systemd-logind getty.target apt-daily.timer apt-daily-upgrade.timer
+rm -rf /etc/dpkg/dpkg.cfg.d/*mmdebstrap /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/hostname /etc/machine-id; : >/etc/machine-id'"""
 
 
-def root(packages=()):
-    """The folder of a root with these packages besides BASE; made once."""
+# Left in /srv/debs, for tests that install them where there is no network.
+DOWNLOAD = """set -e; cd "$1"; rm -f var/cache/apt/archives/*.deb; APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qq -y --download-only install %s
+mkdir srv/debs; mv var/cache/apt/archives/*.deb srv/debs"""
+
+
+def root(packages=(), debs=()):
+    """The folder of a root with these packages besides BASE, and in /srv/debs
+    what else of debs would have to be installed; made once."""
     needed()
     with open("/etc/os-release") as f:
         suite = re.search(r"^VERSION_CODENAME=(\w+)", f.read(), re.M)
@@ -117,6 +128,7 @@ def root(packages=()):
     argv = ["mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase",
             "--include=" + ",".join(sorted(set(BASE) | set(packages))), "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*", "--aptopt=Apt::Install-Recommends false",
+            *(["--customize-hook=" + DOWNLOAD % " ".join(sorted(debs))] if debs else []),
             "--customize-hook=" + CUSTOMIZE, suite.group(1)]
     with cached("root-" + hashlib.sha256(repr(argv).encode()).hexdigest()[:12]) as (path, there):
         if not there:
@@ -130,29 +142,33 @@ def root(packages=()):
 
 
 class Booted:
-    """One machine.  name is its host name; packages come on top of BASE."""
+    """One machine.  name is its host name; for packages and debs see root()."""
 
-    def __init__(self, name, packages=()):
-        self.name, self.packages = name, packages
+    def __init__(self, name, packages=(), debs=()):
+        self.name, self.packages, self.debs = name, packages, debs
         self.p = self.dir = self.leader = None
         self.cgroups = []
 
     def __enter__(self):
-        lower = root(self.packages)
-        self.dir = tempfile.mkdtemp(prefix="bot-booted-")
-        try:
-            self.make_cgroups()
-            self.spawn(lower)
-            self.booted()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        lower = root(self.packages, self.debs)
+        # Beside others that want as much it may fail for want of them, below.
+        for last in False, False, True:
+            self.wait_for("inotify instances", lambda: inotify_instances() <= INOTIFY_MAX - INOTIFY_NEEDED)
+            self.dir = tempfile.mkdtemp(prefix="bot-booted-")
+            try:
+                self.make_cgroups()
+                self.spawn(lower)
+                self.booted()
+                return self
+            except BaseException as e:
+                self.stop()
+                if last or not isinstance(e, AssertionError):
+                    raise
 
     def __exit__(self, *exc):
         if exc[0] and not issubclass(exc[0], rig.Skip) and self.leader:
             print("# the journal of %s:\n#   %s" % (self.name, "\n#   ".join(
-                self.run("journalctl -b --no-pager -n 150 -o short-precise", check=False).stdout.splitlines())))
+                self.run("journalctl -b --no-pager -n 80 -o short-precise", check=False).stdout.splitlines())))
         self.stop()
 
     # ---- start and end ----
@@ -208,14 +224,14 @@ class Booted:
                 pid = child(child(self.p.pid))  # the shell's nspawn's
                 with open("/proc/%d/comm" % pid) as f:
                     return pid if f.read() == "systemd\n" else None
-        self.leader = self.wait_for("PID 1", leader)
+        self.leader = self.wait_for("PID 1", leader, BOOT_DEADLINE)
         state = ["none"]
 
         def up():
             state[0] = self.run("systemctl is-system-running", check=False).stdout.strip()
             return state[0] in ("running", "degraded")
         try:
-            self.wait_for("the machine to be up", up)
+            self.wait_for("the machine to be up", up, BOOT_DEADLINE)
         except AssertionError as e:
             raise AssertionError("%s (%s)" % (e, state[0]))
 
@@ -324,6 +340,18 @@ class Booted:
 def libraries(program):
     out = subprocess.run(["ldd", program], check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
     return re.findall(r"=> (/\S+)", out)
+
+
+def inotify_instances():
+    """Of this user, in all processes."""
+    n = 0
+    for folder in glob.glob("/proc/[0-9]*/fd"):
+        with contextlib.suppress(OSError):
+            if os.stat(os.path.dirname(folder)).st_uid == os.getuid():
+                for fd in os.listdir(folder):
+                    with contextlib.suppress(OSError):
+                        n += os.readlink(os.path.join(folder, fd)) == "anon_inode:inotify"
+    return n
 
 
 def child(pid):
