@@ -8,6 +8,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import packages  # noqa: E402
 import rig  # noqa: E402
+import test_rpm  # noqa: E402
 from packages import Machine  # noqa: E402
 
 WHERE = "/usr/libexec/bot-operator/"
@@ -36,6 +37,8 @@ WebhookFile=/etc/bot-operator/hook
 
 # A version that never gets ready: the daemon starts, and its work does not.
 BAD = "#!/bin/sh\nexec sleep 1d\n"
+# One that refuses the configuration: systemd does not try again.
+REFUSES = "#!/bin/sh\nexit 78\n"
 # And one that falls after it was ready.
 FALLS = """#!/bin/sh
 /usr/sbin/bot-operatord.real "$@" & pid=$!
@@ -196,7 +199,7 @@ def test_a_version_that_does_not_work_is_taken_back():
         b.write("/etc/systemd/system/bot-operator.service.d/x.conf", "[Service]\nTimeoutStartSec=5s\n")
         b.run("systemctl daemon-reload")
         # The repository has the newest only: the old one was kept.
-        w.publish(w.version("3", BAD), w.version("4", FALLS))
+        w.publish(w.version("3", BAD), w.version("4", FALLS), w.version("5", REFUSES))
         w.withdraw("1")
         b.put(w.files["1"], "/var/cache/apt/archives/bot-operator_0.1.0-1_amd64.deb")
         with w.load() as load:
@@ -207,6 +210,12 @@ def test_a_version_that_does_not_work_is_taken_back():
             assert "0.1.0-1 is back and works" in w.posts() and "CRITICAL" in w.posts(), w.posts()
             p = w.script("deploy", "--timeout", "20", "--settle", "15", "0.1.0-4", check=False)
             assert p.returncode == 4 and w.installed() == "0.1.0-1", p.stdout
+            # What has failed for good is not waited for.
+            begin = time.monotonic()
+            p = w.script("deploy", "--timeout", "290", "0.1.0-5", check=False)
+            assert p.returncode == 4 and w.installed() == "0.1.0-1", p.stdout
+            assert "bot-operator.service has failed: exit-code" in w.posts(), w.posts()
+            assert time.monotonic() - begin < 200
             p = w.script("rollback")
             assert "rolled back already" in p.stdout, p.stdout
         b.wait_for("all", lambda: set(b.done()) >= set(range(load.n)), 120)
@@ -303,6 +312,43 @@ def test_failover_by_ssh_and_what_keeps_it():
         assert b.active("bot-operator-backup@shop"), p.stdout
 
 
+def test_by_dnf():
+    """The same by dnf, on a Debian userland: see test_rpm.py."""
+    r = rig.Rig("dnf")
+    try:
+        ours = [x for x in packages.files("rpm") if not x.endswith(".src.rpm")]
+        with test_rpm.RpmMachine("dnf") as b:
+            b.publish()
+            b.apt("install", *packages.libraries())
+            b.serve(test_rpm.stub(r), *ours)
+            b.dnf("install", "bot-operator")
+            b.run("printf '[main]\\nclean_requirements_on_remove=False\\n' >/etc/dnf/dnf.conf; systemctl start bot-operator")
+            b.jobs()
+            b.wait_for("ok", lambda: b.status().get("status") == "ok")
+            b.serve(test_rpm.later_version(r))
+
+            def script(name, *args, **kw):
+                return b.run([WHERE + name, *args], timeout=300, **kw)
+
+            def installed():
+                return b.run("rpm -q --qf %{VERSION}-%{RELEASE} bot-operator").stdout
+            p = script("deploy", "0.1.0-7", check=False)
+            assert p.returncode == 3 and "0.1.0-2 0.1.0-1" in p.stdout, p.stdout
+            p = script("deploy", "--dry-run", "0.1.0-2")
+            assert "would run: dnf" in p.stdout and installed() == "0.1.0-1", p.stdout
+            with Load(b, "bot-operator") as load:
+                p = script("deploy", "--settle", "1", "0.1.0-2")
+                assert installed() == "0.1.0-2", p.stdout
+                assert "nobody was told" in p.stdout, "there is no [Slack] here"
+                p = script("rollback", "--reason", "just so")
+                assert installed() == "0.1.0-1", p.stdout
+                p = script("rollback")
+                assert "rolled back already" in p.stdout, p.stdout
+            all_once(b, load)
+    finally:
+        r.close(False)
+
+
 def test_bad_use():
     with World("use") as w:
         for name in SCRIPTS:
@@ -323,4 +369,4 @@ def test_bad_use():
 
 
 if __name__ == "__main__":
-    rig.main(globals())
+    rig.main(globals(), jobs=2)
