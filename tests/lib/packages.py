@@ -58,7 +58,7 @@ def folder():
     build.  $BOT_TEST_PACKAGES: one made before, whatever the sources are now."""
     needed()
     if "BOT_TEST_PACKAGES" in os.environ:
-        return os.environ["BOT_TEST_PACKAGES"]
+        return os.environ["BOT_TEST_PACKAGES"].rstrip("/")
     with booted.cached("packages"):
         make("package-tarball")
         tarball, = glob.glob(os.path.join(rig.BUILD, "packages", "*.tar.xz"))
@@ -239,12 +239,12 @@ def main():
     t.start()
     begin = time.monotonic()
     try:
-        print(folder())
+        print("packages: " + folder())
     except rig.Skip as e:
         print("skipped: %s" % e)
     except AssertionError as e:
         problems.append(e)
-    print("the packages: %.0f s" % (time.monotonic() - begin))
+    print("that took %.0f s" % (time.monotonic() - begin))
     t.join()
     for e in problems:
         print(e)

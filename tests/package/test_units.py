@@ -216,6 +216,39 @@ def test_a_client_has_credentials_and_a_state_of_its_own():
         b.wait_for("the sample's message", lambda: b.status("sample")["queues"]["orders"]["done"] == 1)
 
 
+def test_a_client_may_have_a_user_of_its_own():
+    with Machine("user") as b:
+        b.install()
+        b.run("useradd -r shop")
+        # As the unit itself says.
+        text = b.read("/lib/systemd/system/bot-operator@.service")
+        lines = re.search(r"#\t\[Service\]\n(?:#\t.*\n)+", text).group(0).replace("#\t", "")
+        b.write("/etc/systemd/system/bot-operator@shop.service.d/user.conf", lines)
+        b.run("systemctl daemon-reload")
+        b.jobs("shop")
+        b.add(range(10), "shop")
+        out = b.path("/var/lib/bot-operator-shop/jobs.out")
+        b.wait_for("its messages", lambda: os.path.exists(out) and len(b.read(
+            "/var/lib/bot-operator-shop/jobs.out").split()) == 10)
+        assert b.run("stat -c %U /var/lib/bot-operator-shop/jobs.out").stdout == "shop\n"
+        b.run("botctl --socket /run/bot-operator-shop/shop.sock status")
+        assert b.run("su shop -s /bin/sh -c 'ls /var/lib/bot-operator'", check=False).returncode != 0
+        b.botctl("status")
+
+
+def test_a_long_drain_is_not_cut_short():
+    with Machine("drain") as b:
+        b.install()
+        b.write("/etc/systemd/system/bot-operator.service.d/test.conf", "[Service]\nTimeoutStopSec=2s\n")
+        b.run("systemctl daemon-reload")
+        b.jobs(pause=8)
+        b.add([1])
+        b.wait_for("it to run", lambda: b.status()["pools"]["jobs"]["busy"] == 1)
+        b.run("systemctl stop bot-operator")
+        assert b.show(UNIT, "Result") == "success"
+        assert b.done() == [1]
+
+
 def later(b, what):
     """Skips when this build cannot do it yet."""
     if what not in b.run("bot-operatord --help; botctl --help").stdout:
@@ -229,7 +262,8 @@ def test_sockets_of_systemd_answer_over_a_restart():
         b.run("systemctl stop bot-operator; systemctl start bot-operator-status.socket bot-operator-control.socket")
         assert not b.active(UNIT)
         assert b.botctl("--json", "status").stdout, "the first to ask starts it"
-        assert b.active(UNIT)
+        # It answers before it says READY=1.
+        b.wait_for("it to be ready", lambda: b.active(UNIT))
         b.run("systemctl stop bot-operator")
         get = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8080%s\").read().decode())'"
         status = json.loads(b.run(get % "/.well-known/engine-status").stdout)
