@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -255,6 +256,15 @@ def later(b, what):
         raise rig.Skip("this build does not know %s" % what)
 
 
+# Ends with a traceback when nobody listens.
+ASK = """import sys, time, urllib.request
+for i in range(int(sys.argv[1])):
+    assert urllib.request.urlopen("http://127.0.0.1:8080/healthz", timeout=30).status == 200
+    time.sleep(0.02)
+print(i + 1, "answers")
+"""
+
+
 def test_sockets_of_systemd_answer_over_a_restart():
     with Machine("sockets") as b:
         b.install()
@@ -264,9 +274,15 @@ def test_sockets_of_systemd_answer_over_a_restart():
         assert b.botctl("--json", "status").stdout, "the first to ask starts it"
         assert b.active(UNIT)
         b.run("systemctl stop bot-operator")
-        get = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8080%s\").read().decode())'"
-        status = json.loads(b.run(get % "/.well-known/engine-status").stdout)
-        assert status["instance"] == "bot-operator", status
+        b.write("/srv/ask.py", ASK)
+        assert b.run("python3 /srv/ask.py 1").stdout == "1 answers\n", "the first to ask starts it"
+        assert b.active(UNIT)
+        p = b.popen(["python3", "/srv/ask.py", "60"], stdout=subprocess.PIPE)
+        for _ in range(3):
+            pid = b.main_pid()
+            b.run("systemctl restart bot-operator")
+            assert b.main_pid() not in (0, pid)
+        assert p.communicate(timeout=60)[0] == b"60 answers\n"
         warnings = b.journal(UNIT, "-p", "warning")
         assert not warnings, warnings
 
