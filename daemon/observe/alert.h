@@ -2,8 +2,8 @@
  * alert.h - rules that watch figures, and tell people when one goes bad.
  *
  * A rule ([Alert NAME], or one of the four built in) looks at one figure of
- * each of its subjects - the queues or pools that it is for, or the operator
- * as a whole - once a second.  For each subject it is in one of these states:
+ * each of its subjects - the queues, pools, checks or sinks that it is for, or
+ * the operator as a whole - once a second.  For each subject it is in one of these states:
  *
  *	inactive	all is well
  *	pending		the condition holds, but not for For= yet
@@ -86,8 +86,9 @@ struct alert_event {
 	const char *rule;		/* NAME of [Alert NAME] */
 	const char *when;		/* "queue.backlog > 1000" */
 	enum figure_scope scope;
-	const char *subject;		/* the queue's or pool's name, or "" */
-	const char *subject_title;	/* "queue:orders", "pool:mail",
+	const char *subject;		/* the queue's, pool's, ... name, or
+					   "" */
+	const char *subject_title;	/* "queue:orders", "check:db",
 					   "operator": stable, for keys */
 	const char *figure;		/* "queue.backlog" */
 	const char *op;			/* ">" */
@@ -169,7 +170,8 @@ void	alerts_reload(struct alerts *, struct config *);
 
 /* "alerts" of the status document: all that is not inactive; worst first:
    firing before pending before resolved, critical before warning before info.
-   {"name","severity","state","subject","queue"|"pool","when","value" (null:
+   {"name","severity","state","subject","queue"|"pool"|"check"|"sink","when",
+   "value" (null:
    not known),"threshold","since","changed","duration_seconds","for_seconds",
    "silenced","silence","notified","text","runbook","lines":[{"at","level",
    "text"}]} */

@@ -108,15 +108,12 @@ alert_lines(struct alerts *a, const struct alert_rule *r, const char *subject)
 static void
 add_summary(struct buffer *b, const struct alert_event *e)
 {
-	static const char *const scopes[] = {
-		[FIGURE_QUEUE] = "queue ", [FIGURE_POOL] = "pool ",
-		[FIGURE_OPERATOR] = "operator",
-	};
 	char span[CLOCK_SPAN_BYTES];
 
 	if (e->kind == ALERT_EVENT_TEST)
 		buffer_add_str(b, "a test, nothing is wrong: ");
-	buffer_printf(b, "%s%s: %s ", scopes[e->scope], e->subject, e->figure);
+	buffer_printf(b, "%s%s%s: %s ", figure_scope_name(e->scope),
+	    *e->subject != '\0' ? " " : "", e->subject, e->figure);
 	if (isnan(e->value))
 		buffer_add_str(b, "is not known");
 	else
@@ -260,31 +257,23 @@ alert_trials_free(struct alerts *a)
 }
 
 /* The first that the rule is for, and its figure now. */
-static const char *
-any_subject(struct alerts *a, const struct alert_rule *r, double *ret_value)
-{
-	struct observer *o = a->observer;
-	const struct queue *queue = NULL;
-	const struct pool *pool = NULL;
-	struct list *l;
-	struct queue *q;
-	struct pool *p;
+struct any_subject {
+	char *name;			/* NULL: there is none */
+	double value;
+};
 
-	engine_foreach_queue(q, o->engine, l)
-		if (queue == NULL && !q->removed &&
-		    alert_rule_is_for(r, q->name))
-			queue = q;
-	engine_foreach_pool(p, o->engine, l)
-		if (pool == NULL && !p->removed &&
-		    alert_rule_is_for(r, p->name))
-			pool = p;
-	*ret_value = (double)NAN;
-	if ((r->when.figure.scope == FIGURE_QUEUE && queue == NULL) ||
-	    (r->when.figure.scope == FIGURE_POOL && pool == NULL))
-		return "(none)";
-	*ret_value = figure_read(&r->when.figure, o, queue, pool).value;
-	return r->when.figure.scope == FIGURE_QUEUE ? queue->name :
-	    r->when.figure.scope == FIGURE_POOL ? pool->name : "";
+static void
+take_first(struct alerts *a, struct alert_rule *r, const char *subject,
+    struct figure_value v, void *arg)
+{
+	struct any_subject *any = arg;
+
+	(void)a;
+	(void)r;
+	if (any->name != NULL)
+		return;
+	any->name = xstrdup(subject);
+	any->value = v.value;
 }
 
 static void
@@ -344,8 +333,7 @@ alerts_try(struct alerts *a, const char *name,
 	struct alert_event e = { .kind = ALERT_EVENT_TEST };
 	struct event_texts texts = { .title = BUFFER_INIT };
 	struct alert_trial *t;
-	const char *subject;
-	double value;
+	struct any_subject any = { .value = (double)NAN };
 
 	if (r == NULL) {
 		unknown_rule(a, name, why);
@@ -361,10 +349,12 @@ alerts_try(struct alerts *a, const char *name,
 		return NULL;
 	}
 	e.ticket = trial_begin(a, t, ops, owner);
-	subject = any_subject(a, r, &value);
-	make_event(a, r, subject, value, &texts, &e);
+	alert_subjects(a, r, take_first, &any);
+	make_event(a, r, any.name != NULL ? any.name : "(none)", any.value,
+	    &texts, &e);
 	give(a, r, &e);
 	texts_done(&texts);
+	free(any.name);
 	return t;
 }
 

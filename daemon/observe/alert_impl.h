@@ -32,7 +32,7 @@ struct alert_rule {
 	double clear;			/* holds on while firing; when.threshold
 					   without Clear= */
 	uint64_t min_samples;
-	char *const *patterns;		/* Queues= or Pools= */
+	char *const *patterns;		/* Queues=, Pools=, ... */
 	char *const *notify;		/* empty: all */
 	const char *text, *runbook;	/* NULL */
 	struct list alerts;		/* those that are not inactive */
@@ -118,6 +118,13 @@ void	alert_title(struct buffer *, const struct alert_rule *,
 #define alerts_foreach_rule(r, a, l) \
 	list_foreach((l), &(a)->rules) \
 		if (((r) = list_entry((l), struct alert_rule, link)) != NULL)
+
+/* For each subject of the rule, with its figure now; a queue that is about to
+   be made anew has none. */
+typedef void alert_subject_fn(struct alerts *, struct alert_rule *,
+	    const char *subject, struct figure_value, void *arg);
+void	alert_subjects(struct alerts *, struct alert_rule *,
+	    alert_subject_fn *, void *arg);
 
 /* ---- alert_event.c ---- */
 

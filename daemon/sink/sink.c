@@ -212,10 +212,48 @@ check_notify(struct config *c)
 	}
 }
 
+static bool
+is_sink(struct config *c, const char *name)
+{
+	const char *label = strchr(name, ':');
+
+	if (label != NULL)
+		return strncmp(name, "kuma:", 5) == 0 &&
+		    config_find(c, "Kuma", label + 1) != NULL;
+	return (strcmp(name, "slack") == 0 &&
+	    config_next(c, "Slack", NULL) != NULL) ||
+	    (strcmp(name, "posthog") == 0 &&
+	    config_next(c, "PostHog", NULL) != NULL);
+}
+
+/* Sinks= of a rule: a name without a pattern in it must be there. */
+static void
+check_watched_sinks(struct config *c)
+{
+	const struct config_section *s = NULL;
+
+	while ((s = config_next(c, "Alert", s)) != NULL) {
+		char *const *word = config_words(s, "Sinks");
+
+		for (; *word != NULL; word++) {
+			const char *name = *word + (**word == '!');
+
+			if (strpbrk(name, "*?[\\") == NULL &&
+			    !is_sink(c, name))
+				config_problem(c, s, "Sinks", "there is no "
+				    "sink \"%.80s\": it is slack with a "
+				    "[Slack], posthog with a [PostHog], or "
+				    "kuma:NAME with a [Kuma NAME]",
+				    name);
+		}
+	}
+}
+
 void
 sinks_check(struct config *c)
 {
 	check_notify(c);
+	check_watched_sinks(c);
 	slack_check(c);
 	posthog_check(c);
 	kumas_check(c);
