@@ -144,6 +144,7 @@ alert_free(struct alerts *a, struct alert *x)
 	a->nalerts--;
 	if (a->nalerts < ALERTS_MAX / 2)
 		a->full_told = false;
+	json_decref(x->memos);
 	free(x->subject);
 	free(x);
 }
@@ -168,6 +169,7 @@ enter(struct alerts *a, struct alert *x, enum alert_state state,
 	case ALERT_FIRING:
 		log_transition(a, x, note);
 		x->quiet_us = 0;
+		x->waits = false;
 		x->notified = alert_tell(a, x, ALERT_EVENT_FIRING, note);
 		break;
 	case ALERT_RESOLVED:

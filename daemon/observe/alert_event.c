@@ -24,6 +24,82 @@ alert_event_name(enum alert_event_kind k)
 	    "?";
 }
 
+/* ---- what sinks remember ---- */
+
+static json_t *
+memo_of(struct alert_sink *s, const struct alert *x, bool *ret_waits)
+{
+	_cleanup_buffer_ struct buffer title = BUFFER_INIT;
+
+	*ret_waits = false;
+	if (s->memo == NULL)
+		return NULL;
+	alert_title(&title, x->rule, x->subject);
+	return s->memo(s, x->rule->name, buffer_cstr(&title), ret_waits);
+}
+
+json_t *
+alert_memos(struct alerts *a, const struct alert *x, bool *ret_waits)
+{
+	json_t *all = x->memos != NULL ? json_copy(x->memos) : json_object();
+	struct list *l;
+
+	*ret_waits = x->waits;
+	list_foreach(l, &a->sinks) {
+		struct alert_sink *s = list_entry(l, struct alert_sink, link);
+		bool waits;
+		json_t *memo = memo_of(s, x, &waits);
+
+		if (memo != NULL)
+			(void)json_object_set_new(all, s->name, memo);
+		*ret_waits |= waits;
+	}
+	return all;
+}
+
+/* The sink is there, and has what was kept for it. */
+static void
+recall(struct alerts *a, struct alert_sink *s)
+{
+	struct alert_rule *r;
+	struct list *l, *k;
+
+	alerts_foreach_rule(r, a, l)
+		list_foreach(k, &r->alerts) {
+			struct alert *x = list_entry(k, struct alert, link);
+			_cleanup_buffer_ struct buffer title = BUFFER_INIT;
+			json_t *memo = json_object_get(x->memos, s->name);
+
+			if (memo == NULL)
+				continue;
+			alert_title(&title, r, x->subject);
+			s->recall(s, r->name, buffer_cstr(&title), memo);
+			(void)json_object_del(x->memos, s->name);
+		}
+}
+
+/* The sink goes; what it knows is kept for the next of that name. */
+static void
+keep_memos(struct alerts *a, struct alert_sink *s)
+{
+	struct alert_rule *r;
+	struct list *l, *k;
+
+	alerts_foreach_rule(r, a, l)
+		list_foreach(k, &r->alerts) {
+			struct alert *x = list_entry(k, struct alert, link);
+			bool waits;
+			json_t *memo = memo_of(s, x, &waits);
+
+			x->waits |= waits;
+			if (memo == NULL)
+				continue;
+			if (x->memos == NULL)
+				x->memos = json_object();
+			(void)json_object_set_new(x->memos, s->name, memo);
+		}
+}
+
 /* ---- sinks ---- */
 
 void
@@ -33,6 +109,8 @@ alerts_add_sink(struct alerts *a, struct alert_sink *s)
 	s->events = 0;
 	list_push_back(&a->sinks, &s->link);
 	a->nsinks++;
+	if (s->recall != NULL)
+		recall(a, s);
 }
 
 static void
@@ -73,6 +151,7 @@ alerts_remove_sink(struct alerts *a, struct alert_sink *s)
 		return;
 	list_remove(&s->link);
 	a->nsinks--;
+	keep_memos(a, s);
 	list_foreach_safe(l, tmp, &a->trials)
 		trial_answer(list_entry(l, struct alert_trial, link), s, false,
 		    "it was taken away");

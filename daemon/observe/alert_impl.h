@@ -55,6 +55,9 @@ struct alert {
 	uint64_t quiet_us;		/* firing: since it was told last */
 	uint64_t resolved_us;		/* how long it has been RESOLVED */
 	bool notified;			/* people were told that it fires */
+	json_t *memos;			/* by name, of sinks that are not there
+					   (yet, or any more); NULL */
+	bool waits;			/* one of these had not told it */
 };
 
 struct silence {
@@ -135,6 +138,8 @@ const struct recent_lines *alert_lines(struct alerts *,
 bool	alert_tell(struct alerts *, struct alert *, enum alert_event_kind,
 	    const char *note);
 void	alert_trials_free(struct alerts *);
+/* What its sinks must know again, by their names: a new reference. */
+json_t	*alert_memos(struct alerts *, const struct alert *, bool *ret_waits);
 
 /* ---- alert_silence.c ---- */
 

@@ -3,8 +3,8 @@
  *
  * Repeats of an alert that wait become one: firing or "still firing" behind
  * firing; and of firing, over, firing again only the last firing is left, with
- * how many it was.  So an alert has at most three items however long Slack is
- * not there, and QueueMax= bounds the alerts.
+ * how many it was.  So an alert has at most three items that wait, however long
+ * Slack is not there, and QueueMax= bounds the alerts.
  */
 #include <stdio.h>
 
@@ -198,6 +198,47 @@ on_event(struct alert_sink *sink, const struct alert_event *e)
 	slack_lane_add(lane, item_new(k, e));
 }
 
+/* ---- over a restart ---- */
+
+/* Where its message is, so that its end can change it. */
+static json_t *
+on_memo(struct alert_sink *sink, const char *rule, const char *subject_title,
+    bool *ret_waits)
+{
+	struct slack *k = sink->owner;
+	_cleanup_free_ char *key = xasprintf("%s/%s", rule, subject_title);
+	const struct slack_thread *t = slack_thread_find(k, key);
+	struct list *l;
+
+	for (unsigned n = 0; n < SLACK_SEVERITIES; n++)
+		list_foreach(l, &k->lanes[n].items) {
+			const struct slack_item *i =
+			    list_entry(l, struct slack_item, link);
+
+			*ret_waits |= i->ticket == 0 &&
+			    i->kind != ALERT_EVENT_REPEAT &&
+			    strcmp(i->key, key) == 0;
+		}
+	return t == NULL ? NULL : json_pack("{s:o,s:o}", "channel",
+	    json_text(t->channel), "ts", json_text(t->ts));
+}
+
+static void
+on_recall(struct alert_sink *sink, const char *rule,
+    const char *subject_title, const json_t *memo)
+{
+	struct slack *k = sink->owner;
+	_cleanup_free_ char *key = xasprintf("%s/%s", rule, subject_title);
+	const char *channel = json_string_value(json_object_get(memo,
+	    "channel"));
+	const char *ts = json_string_value(json_object_get(memo, "ts"));
+
+	/* The file may say anything. */
+	if (channel != NULL && ts != NULL && strlen(channel) < SLACK_ID_BYTES &&
+	    strlen(ts) < SLACK_ID_BYTES)
+		slack_thread_set(k, key, channel, ts);
+}
+
 /* ---- settings ---- */
 
 /* Severities with the same target share a lane. */
@@ -244,6 +285,8 @@ slack_new(struct sinks *all, const struct config_section *s)
 	(void)slack_make_client(k, &err);
 	k->sink.name = "slack";
 	k->sink.notify = on_event;
+	k->sink.memo = on_memo;
+	k->sink.recall = on_recall;
 	k->sink.owner = k;
 	alerts_add_sink(all->p.alerts, &k->sink);
 	return k;
@@ -299,12 +342,13 @@ slack_free(struct slack *k)
 
 	if (k == NULL)
 		return;
+	/* While it still knows what waits. */
+	alerts_remove_sink(k->sinks->p.alerts, &k->sink);
 	n = queued(k);
 	if (n != 0)
 		sink_dropped(&k->record, n, "the sink ends");
 	for (unsigned i = 0; i < SLACK_SEVERITIES; i++)
 		slack_lane_done(&k->lanes[i]);
-	alerts_remove_sink(k->sinks->p.alerts, &k->sink);
 	while (!list_empty(&k->threads))
 		slack_thread_free(k, list_first_entry(&k->threads,
 		    struct slack_thread, link));

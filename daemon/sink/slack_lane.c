@@ -201,7 +201,9 @@ add_headers(struct http_request *q, struct buffer *out)
 static void
 choose_step(struct slack *k, struct slack_item *i)
 {
-	bool thread = slack_thread_find(k, i->key) != NULL;
+	/* A webhook can change nothing: threads are of a token before it. */
+	bool thread = !k->settings.webhook &&
+	    slack_thread_find(k, i->key) != NULL;
 
 	if (i->step != 0)
 		return;
