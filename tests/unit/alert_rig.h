@@ -286,4 +286,14 @@ rig_member(struct world *w, const char *key)
 	return json_object_get(json_array_get(all, 0), key);
 }
 
+static _unused_ size_t
+rig_count_silences(struct world *w)
+{
+	json_t *silences = alerts_silences_json(w->a);
+	size_t n = json_array_size(silences);
+
+	json_decref(silences);
+	return n;
+}
+
 #endif
