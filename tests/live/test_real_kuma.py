@@ -61,8 +61,10 @@ def test_a_real_uptime_kuma_takes_it_all(r):
     r.write("status-token", "st-s3cr3t\n", 0o600)
     d = r.daemon(WORLD, wait="address")
     token = ["--status-token-file", r.path("status-token")]
-    out = setup(r, url, d.base, *token)
+    out = setup(r, url, d.base)
     assert out.count("made: ") == 7 and "made the user admin" in out, out
+    out = setup(r, url, d.base, *token)
+    assert out.count("\nchanged: monitor") == 5, out
     out = setup(r, url, d.base, *token)
     assert out.count("unchanged: ") == len(out.splitlines()) == 7, out
     push = "[Kuma up]\nURL=%s\nPushTokenFile={dir}/token\nInterval=1s\n" % url
