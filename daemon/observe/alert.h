@@ -211,7 +211,9 @@ int	alerts_silence(struct alerts *, const char *pattern, uint64_t span_us,
 	    struct buffer *why);
 /* Ends those with that id or exactly that pattern; how many. */
 unsigned alerts_silence_end(struct alerts *, const char *id_or_pattern);
-/* [{"id","pattern","reason","by","from","until","seconds_left","matches"}] */
+/* [{"id","pattern","reason","by","from","until","seconds_left","matches" (how
+   many of alerts_json()),"covers" (how many pairs of rule and subject, however
+   they are)}] */
 json_t	*alerts_silences_json(struct alerts *);
 
 /*

@@ -180,6 +180,10 @@ alert_lines(struct alerts *a, const struct alert_rule *r, const char *subject)
 			if (strcmp(w->name, subject) == 0)
 				return &w->lines;
 		}
+	if (r->when.figure.scope == FIGURE_CHECK) {
+		observer_check_lines(a->observer, subject, &a->check_lines);
+		return &a->check_lines;
+	}
 	return NULL;
 }
 

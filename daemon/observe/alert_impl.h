@@ -90,6 +90,7 @@ struct alerts {
 	uint64_t look_us;		/* monotonic, of the last look */
 	uint64_t next_silence, next_ticket;
 	bool notifying;			/* inside a sink's notify() */
+	struct recent_lines check_lines;	/* alert_lines() made them */
 	/* The file. */
 	char *path;			/* NULL: none */
 	bool dirty;
@@ -131,7 +132,7 @@ void	alert_subjects(struct alerts *, struct alert_rule *,
 
 /* ---- alert_event.c ---- */
 
-/* The last warnings of the subject; NULL: none are kept. */
+/* The last warnings of the subject, until the next call; NULL: none are kept. */
 const struct recent_lines *alert_lines(struct alerts *,
 	    const struct alert_rule *, const char *subject);
 /* Unless silenced; true when it went to the sinks (were there any or not). */

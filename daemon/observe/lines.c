@@ -1,5 +1,7 @@
 #include "observe/watch.h"
 
+#include <stdio.h>
+
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -110,12 +112,53 @@ observer_on_log(struct observer *o, void (*fn)(void *owner), void *owner)
 	o->log.owner = owner;
 }
 
+void
+observer_check_lines(const struct observer *o, const char *check,
+    struct recent_lines *ret)
+{
+	uint64_t end = MAX(o->log.next, 1);
+	unsigned n = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	for (uint64_t k = end; k-- > 1 && end - k <= LOG_LINES &&
+	    n < RECENT_LINES;) {
+		const struct log_line *line = &o->log.line[k % LOG_LINES];
+		/* The newest comes last. */
+		struct recent_line *r = &ret->line[RECENT_LINES - 1 - n];
+
+		if (strncmp(line->check, check, LOG_NAME_BYTES - 1) != 0)
+			continue;
+		r->at_us = line->at_us;
+		r->level = line->level;
+		copy_cut(r->text, sizeof(r->text), line->text);
+		n++;
+	}
+	ret->n = n;
+	ret->first = (RECENT_LINES - n) % RECENT_LINES;
+}
+
 /* ---- from the log ---- */
+
+/* With the message's id, which people look for: a peer made it up. */
+static const char *
+with_message(const struct log_fields *f, const char *text,
+    char out[LOG_LINE_BYTES])
+{
+	char id[81];
+
+	if (f->message.n == 0)
+		return text;
+	error_quote(f->message, id, sizeof(id));
+	snprintf(out, LOG_LINE_BYTES, "message %s: %s", id, text);
+	return out;
+}
 
 static void
 on_line(void *owner, enum log_level level, const struct log_fields *f,
-    const char *text)
+    const char *line)
 {
+	char whole[LOG_LINE_BYTES];
+	const char *text = with_message(f, line, whole);
 	struct observer *o = owner;
 	struct list *l;
 

@@ -437,4 +437,5 @@ def test_page_asks_for_the_token(r):
     assert page.complaints == [], page.complaints
 
 
-rig.main(globals(), jobs=3)
+if __name__ == "__main__":
+    rig.main(globals(), jobs=3)

@@ -423,6 +423,9 @@ test_rules_for_checks_and_sinks(void **state)
 	add_check_and_sink(w);
 	rig_run(w, 10);
 	assert_int_equal(w->nevents, 0);
+	for (unsigned i = 0; i < 60; i++)
+		log_warning(&((struct log_fields){ .check = i % 20 == 0 ? "db" :
+		    "other" }), "down: reason %u", i);
 	the_check.state = DEPENDENCY_DOWN;
 	(void)json_object_set_new(the_sink, "failing", json_true());
 	rig_run(w, 5);
@@ -434,6 +437,9 @@ test_rules_for_checks_and_sinks(void **state)
 	assert_string_equal(rig_state(w, "gone", "check:db"), "firing");
 	assert_string_equal(w->events[1].summary,
 	    "check db: check.ok is no (limit: == no) for 5s");
+	/* Of the last 50 lines two were about it. */
+	assert_int_equal(w->events[1].nlines, 2);
+	assert_string_equal(w->events[1].last_line, "down: reason 40");
 	assert_int_equal(w->nevents, 2);
 	the_check.state = DEPENDENCY_UP;
 	the_check.days_known = true;

@@ -416,8 +416,10 @@ test_events_show_the_last_lines(void **state)
 
 	rig_begin(w, "[Alert deep]\nWhen=queue.backlog > 100\nFor=5s\n");
 	rig_set_backlog(w, 0, 500);
-	for (unsigned i = 0; i < 7; i++)
+	for (unsigned i = 0; i < 6; i++)
 		log_warning(LOG_QUEUE("orders"), "reason %u", i);
+	log_warning(&((struct log_fields){ .queue = "orders",
+	    .message = SLICE("id\n1") }), "reason 6");
 	log_error(LOG_QUEUE("other"), "of another queue");
 	log_notice(LOG_QUEUE("orders"), "only a notice");
 	log_error(&((struct log_fields){ .queue = "orders",
@@ -425,11 +427,11 @@ test_events_show_the_last_lines(void **state)
 	rig_run(w, 7);
 	assert_int_equal(w->nevents, 1);
 	assert_int_equal(w->events[0].nlines, RECENT_LINES);
-	assert_string_equal(w->events[0].last_line, "reason 6");
+	assert_string_equal(w->events[0].last_line, "message id?1: reason 6");
 	/* Its own line is no reason for the next. */
 	rig_set_backlog(w, 0, 0);
 	rig_run(w, 1);
-	assert_string_equal(w->events[1].last_line, "reason 6");
+	assert_string_equal(w->events[1].last_line, "message id?1: reason 6");
 }
 
 static void
