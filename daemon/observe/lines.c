@@ -6,24 +6,11 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-/* Not in the middle of a UTF-8 sequence. */
-static size_t
-cut_at(const char *text, size_t max)
-{
-	size_t n = strnlen(text, max + 1);
-
-	if (n <= max)
-		return n;
-	for (n = max; n > max - 4; n--)
-		if (((unsigned char)text[n] & 0xc0) != 0x80)
-			break;
-	return n;
-}
-
 static void
 copy_cut(char *to, size_t size, const char *text)
 {
-	size_t n = text != NULL ? cut_at(text, size - 1) : 0;
+	size_t n = text != NULL ? json_utf8_cut((struct slice){ text,
+	    strnlen(text, size) }, size - 1) : 0;
 
 	if (n != 0)
 		memcpy(to, text, n);

@@ -265,7 +265,7 @@ on_timer(struct timer *t)
 	if (k->known && k->up == up && now < k->due_us)
 		return;
 	text = buffer_slice(&msg);
-	text.n = MIN(text.n, (size_t)MESSAGE_MAX);
+	text.n = json_utf8_cut(text, MESSAGE_MAX);
 	send_beat(k, up, text);
 }
 
