@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
