@@ -10,16 +10,27 @@
 
 /* ---- how it goes ---- */
 
-void
-sink_failed(struct sink_record *r, const struct error *err, uint64_t next_us)
+bool
+sink_way_failed(struct sink_record *r, struct sink_way *way,
+    const struct error *err)
 {
-	bool news = !r->failing || strcmp(r->error.code, err->code) != 0;
-	char span[CLOCK_SPAN_BYTES];
+	bool news = !way->failing || strcmp(way->code, err->code) != 0;
 
 	r->error = *err;
 	r->error_at_us = clock_realtime_us();
-	r->failing = true;
-	if (!news)
+	r->failing += !way->failing;
+	way->failing = true;
+	memcpy(way->code, err->code, sizeof(way->code));
+	return news;
+}
+
+void
+sink_failed(struct sink_record *r, struct sink_way *way,
+    const struct error *err, uint64_t next_us)
+{
+	char span[CLOCK_SPAN_BYTES];
+
+	if (!sink_way_failed(r, way, err))
 		return;
 	log_warning(&((struct log_fields){ .event = EVENT_SINK_FAILED,
 	    .error_type = err->code }), "%s: %s (%s); trying again in %s, and "
@@ -39,13 +50,22 @@ sink_refused(struct sink_record *r, const struct error *err)
 }
 
 void
-sink_worked(struct sink_record *r)
+sink_worked(struct sink_record *r, struct sink_way *way)
 {
-	if (r->failing)
-		log_notice(LOG_EVENT(EVENT_SINK_WORKS), "%s: works again",
-		    r->name);
-	r->failing = false;
+	bool failed = way->failing;
+
+	sink_way_reset(r, way);
+	if (failed)
+		log_notice(LOG_EVENT(EVENT_SINK_WORKS), "%s: works again%s",
+		    r->name, r->failing != 0 ? ", but not everywhere" : "");
 	r->sent_us = clock_monotonic_us();
+}
+
+void
+sink_way_reset(struct sink_record *r, struct sink_way *way)
+{
+	r->failing -= way->failing;
+	way->failing = false;
 }
 
 void
@@ -83,7 +103,7 @@ sink_record_json(const struct sink_record *r)
 	json_object_set_new(j, "failed", json_count(r->failed));
 	json_object_set_new(j, "dropped", json_count(r->dropped));
 	json_object_set_new(j, "retries", json_count(r->retries));
-	json_object_set_new(j, "failing", json_boolean(r->failing));
+	json_object_set_new(j, "failing", json_boolean(r->failing != 0));
 	json_object_set_new(j, "last_sent_seconds", r->sent_us == 0 ?
 	    json_null() : json_count((now - MIN(now, r->sent_us)) /
 	    USEC_PER_SEC));

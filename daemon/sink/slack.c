@@ -254,6 +254,8 @@ assign_lanes(struct slack *k)
 				lane = k->lane_of[j];
 		k->lane_of[i] = lane;
 		k->lanes[i].target = k->settings.target[i];
+		if (lane != i)		/* nothing goes there any more */
+			sink_way_reset(&k->record, &k->lanes[i].way);
 	}
 }
 

@@ -63,6 +63,7 @@ struct slack_lane {
 	struct list items;
 	unsigned n;
 	unsigned failures;		/* in a row */
+	struct sink_way way;
 	uint64_t next_us;		/* monotonic; not before */
 	struct timer timer;		/* the next try */
 	struct timer deadline;		/* of the first ticket */

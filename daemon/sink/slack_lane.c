@@ -79,7 +79,7 @@ taken(struct slack_lane *lane, struct slack_item *i,
 	_cleanup_free_ char *text = NULL;
 	struct slack_thread *t;
 
-	sink_worked(&k->record);
+	sink_worked(&k->record, &lane->way);
 	if (next_step(i))
 		return;
 	k->record.sent++;
@@ -141,7 +141,7 @@ failed(struct slack_lane *lane, struct slack_item *i,
 		return;
 	}
 	k->record.retries++;
-	sink_failed(&k->record, &a->error, delay);
+	sink_failed(&k->record, &lane->way, &a->error, delay);
 	lane->next_us = now + delay;
 }
 
@@ -369,8 +369,8 @@ on_deadline(struct timer *t)
 			continue;
 		text = xasprintf("not sent in time, %u message%s wait for %s%s"
 		    "%s", lane->n, lane->n == 1 ? "" : "s", target_name(lane),
-		    k->record.failing ? "; last error: " : "",
-		    k->record.failing ? k->record.error.text : "");
+		    lane->way.failing ? "; last error: " : "",
+		    lane->way.failing ? k->record.error.text : "");
 		k->record.failed++;
 		finish(lane, i, false, text);
 	}

@@ -259,6 +259,18 @@ def test_retry_after_is_kept_and_delays_no_other_channel(r):
         assert sink(d)["last_error"]["class"] == "throttled", sink(d)
 
 
+def test_one_channel_that_fails_is_not_hidden_by_another(r):
+    r.expect_log("slack: Slack refuses #alerts-critical|alert deep .* firing|slack: . messages? not sent")
+    with slack(r) as peer:
+        peer.rule("*", not_ok("not_in_channel"), when=lambda q: q.body["channel"] == "#alerts-critical")
+        d = by_token(r, peer)
+        fill(d)
+        wait_sink(d, failing=True, queued=1)
+        assert d.botctl("notify", "--severity", "info", "this works").returncode == 0
+        s = wait_sink(d, sent=1)
+        assert s["failing"] and "works again" not in d.log(), s
+
+
 def test_what_breaks_is_tried_again_and_nothing_is_lost(r):
     r.expect_log("slack: .*(http_503|response_timeout|internal_error)|alert deep .* firing")
     with slack(r) as peer:
@@ -282,6 +294,8 @@ def test_a_wrong_token_waits_until_it_is_mended(r):
         fill(d)
         s = wait_sink(d, failing=True)
         assert s["queued"] == 1 and s["last_error"]["code"] == "invalid_auth", s
+        metrics = d.get("/metrics")[1]
+        assert 'bot_operator_sink_failing{sink="slack"} 1' in metrics
         assert "copy the app's bot token" in s["last_error"]["text"], s
         shown = d.botctl("status").stdout
         assert "sink slack: 1 waiting, 0 dropped: Slack refuses" in shown, shown
