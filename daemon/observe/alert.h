@@ -141,6 +141,8 @@ struct alert_sink {
 };
 
 void	alerts_add_sink(struct alerts *, struct alert_sink *);
+/* Its memos have changed: they are saved soon. */
+void	alerts_memos_changed(struct alerts *);
 /* Before the sink goes. No-op when it is not there. */
 void	alerts_remove_sink(struct alerts *, struct alert_sink *);
 /* What became of a test: ok, and a sentence for people ("posted to #ops"). */

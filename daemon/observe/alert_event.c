@@ -100,7 +100,23 @@ keep_memos(struct alerts *a, struct alert_sink *s)
 		}
 }
 
+void
+alerts_memos_changed(struct alerts *a)
+{
+	a->dirty = true;
+}
+
 /* ---- sinks ---- */
+
+/* Whether it is told: of that rule (NULL: of anything), and when it is the one
+   of that name (NULL: any). */
+static bool
+is_told(const struct alert_sink *s, const struct alert_rule *r,
+    const char *only)
+{
+	return (r == NULL || alert_rule_notifies(r, s->name)) &&
+	    (only == NULL || strcmp(s->name, only) == 0);
+}
 
 void
 alerts_add_sink(struct alerts *a, struct alert_sink *s)
@@ -257,7 +273,8 @@ texts_done(struct event_texts *t)
 }
 
 static void
-give(struct alerts *a, const struct alert_rule *r, const struct alert_event *e)
+give(struct alerts *a, const struct alert_rule *r, const char *only,
+    const struct alert_event *e)
 {
 	struct list *l, *tmp;
 
@@ -265,7 +282,7 @@ give(struct alerts *a, const struct alert_rule *r, const struct alert_event *e)
 	list_foreach_safe(l, tmp, &a->sinks) {
 		struct alert_sink *s = list_entry(l, struct alert_sink, link);
 
-		if (!alert_rule_notifies(r, s->name))
+		if (!is_told(s, r, only))
 			continue;
 		s->events++;
 		s->notify(s, e);
@@ -285,7 +302,7 @@ alert_tell(struct alerts *a, struct alert *x, enum alert_event_kind kind,
 	    alert_silence_of(a, x->rule, x->subject) != NULL)
 		return false;
 	make_event(a, x->rule, x->subject, x->value, &t, &e);
-	give(a, x->rule, &e);
+	give(a, x->rule, NULL, &e);
 	texts_done(&t);
 	return true;
 }
@@ -377,7 +394,7 @@ unknown_rule(struct alerts *a, const char *name, struct buffer *why)
 }
 
 static unsigned
-collect_sinks(struct alerts *a, const struct alert_rule *r,
+collect_sinks(struct alerts *a, const struct alert_rule *r, const char *only,
     const struct alert_sink *ret[ALERT_SINKS_MAX])
 {
 	struct list *l;
@@ -387,7 +404,7 @@ collect_sinks(struct alerts *a, const struct alert_rule *r,
 		const struct alert_sink *s =
 		    list_entry(l, struct alert_sink, link);
 
-		if (alert_rule_notifies(r, s->name))
+		if (is_told(s, r, only))
 			ret[n++] = s;
 	}
 	return n;
@@ -423,7 +440,7 @@ alerts_try(struct alerts *a, const char *name,
 		return NULL;
 	}
 	t = new0(struct alert_trial);
-	t->nwaiting = collect_sinks(a, r, t->waiting);
+	t->nwaiting = collect_sinks(a, r, NULL, t->waiting);
 	if (t->nwaiting == 0) {
 		buffer_printf(why, a->nsinks == 0 ? "no sink is configured: "
 		    "nobody would be told of %s" : "Notify= leaves no sink: "
@@ -435,7 +452,7 @@ alerts_try(struct alerts *a, const char *name,
 	alert_subjects(a, r, take_first, &any);
 	make_event(a, r, any.name != NULL ? any.name : "(none)", any.value,
 	    &texts, &e);
-	give(a, r, &e);
+	give(a, r, NULL, &e);
 	texts_done(&texts);
 	free(any.name);
 	return t;
@@ -489,28 +506,13 @@ alerts_notify(struct alerts *a, enum alert_severity severity,
 		.value_text = "", .threshold_text = "", .summary = text,
 		.instance = observer_instance(a->observer) };
 	struct alert_trial *t;
-	struct list *l, *tmp;
 
 	if (!check_notice(a, sink, text, why))
 		return NULL;
 	t = new0(struct alert_trial);
-	list_foreach(l, &a->sinks) {
-		struct alert_sink *s = list_entry(l, struct alert_sink, link);
-
-		if (sink == NULL || strcmp(s->name, sink) == 0)
-			t->waiting[t->nwaiting++] = s;
-	}
+	t->nwaiting = collect_sinks(a, NULL, sink, t->waiting);
 	e.ticket = trial_begin(a, t, ops, owner);
 	e.at_us = e.since_us = clock_realtime_us();
-	a->notifying = true;
-	list_foreach_safe(l, tmp, &a->sinks) {
-		struct alert_sink *s = list_entry(l, struct alert_sink, link);
-
-		if (sink != NULL && strcmp(s->name, sink) != 0)
-			continue;
-		s->events++;
-		s->notify(s, &e);
-	}
-	a->notifying = false;
+	give(a, NULL, sink, &e);
 	return t;
 }

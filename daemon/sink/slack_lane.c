@@ -89,6 +89,8 @@ taken(struct slack_lane *lane, struct slack_item *i,
 	t = slack_thread_find(k, i->key);
 	if (i->kind == ALERT_EVENT_RESOLVED && t != NULL)
 		slack_thread_free(k, t);
+	if (i->ticket == 0)
+		alerts_memos_changed(k->sinks->p.alerts);
 	text = k->settings.webhook ? xstrdup("posted by the webhook") :
 	    xasprintf("posted to %s", lane->target);
 	finish(lane, i, true, text);

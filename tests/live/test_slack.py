@@ -114,7 +114,9 @@ def test_an_end_after_a_restart_changes_the_message(r):
             d.botctl("enqueue", "jobs", "--body", "message %d" % i)
         m = wait_for("the message", lambda: peer.channel("#alerts-critical"))[0]
         wait_sink(d, queued=0, sent=1)
-        d.stop()
+        # Also when it is killed, soon after.
+        wait_for("the file to be written", lambda: m["ts"] in open(r.path("test.alerts.json")).read())
+        d.kill()
         by_token(r, peer)
         wait_for("the answer in the thread", lambda: len(peer.channel("#alerts-critical")) == 2)
         first, reply = peer.channel("#alerts-critical")
