@@ -412,8 +412,8 @@ def test_page_without_script_is_a_table(r):
     page.open(d.base + "/")
     page.wait("the tables", "document.querySelectorAll('#plain table').length >= 4")
     text = page.text()
-    for part in ("client-sample", "dead / queue:orders", "people cannot be told this way: cannot open ", "sink:slack", "orders",
-                 "invalid_format", "the template <b>x</b> is unknown"):
+    for part in ("client-sample", "dead / queue:orders", "people cannot be told this way: cannot open ", "sink:slack",
+                 "orders", "invalid_format", "the template <b>x</b> is unknown"):
         assert part in text, (part, text)
     assert page.value("document.getElementById('live') === null")
     # It loads itself anew.
