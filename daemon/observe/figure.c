@@ -19,7 +19,7 @@ enum how {
 	Q_PAUSED, Q_BACKLOG, Q_AGE, Q_SAMPLED, Q_DELAYED, Q_DEAD, Q_IN_FLIGHT,
 	Q_PREFETCH, Q_RAMP, Q_ERROR_RATE, Q_RATE, Q_RECEIVED_RATE, Q_MEAN, Q_P50,
 	Q_P95, Q_P99, Q_ERRORS, Q_HEALTH, Q_OWN,
-	P_UTILIZATION, P_HEALTH,
+	P_UTILIZATION, P_HEALTH, P_OWN,
 	C_OK, C_LATENCY, C_DAYS,
 	S_MEMBER,		/* of the document, by its name there */
 	O_STATUS, O_READY, O_BACKLOG, O_UPTIME,
@@ -109,6 +109,10 @@ static const struct figure_row rows[] = {
 	{ "pool.busy_seconds", P, N, false, SECONDS, AT_P(stats.busy_us) },
 	{ "pool.last_verdict_seconds", P, N, false, SECONDS_SINCE,
 	    AT_P(stats.last_verdict_us) },
+
+	/* What kinds of pools add to the document: not all have it. */
+	{ "pool.starting", P, N, false, P_OWN, 0 },
+	{ "pool.connections", P, N, false, P_OWN, 0 },
 
 	{ "check.ok", C, B, false, C_OK, 0 },
 	{ "check.latency_ms", C, N, false, C_LATENCY, 0 },
@@ -496,6 +500,8 @@ static struct figure_value
 read_pool(const struct figure *f, struct observer *o, const struct pool *p)
 {
 	unsigned busy = MIN(p->busy, p->workers);
+	struct figure_value v;
+	json_t *own;
 
 	switch (f->row->how) {
 	case P_UTILIZATION:
@@ -503,6 +509,14 @@ read_pool(const struct figure *f, struct observer *o, const struct pool *p)
 		    round(100.0 * busy / p->workers));
 	case P_HEALTH:
 		return health_is(watch_find_pool(o, p)->check.state);
+	case P_OWN:
+		if (p->type->ops->status == NULL)
+			return unknown();
+		own = json_object();
+		p->type->ops->status((struct pool *)p, own);
+		v = read_json(json_object_get(own, strchr(f->name, '.') + 1));
+		json_decref(own);
+		return v;
 	default:
 		return read_at(f->row, p);
 	}

@@ -57,7 +57,16 @@ struct world {
 static const struct queue_ops rig_queue_ops = { .status = NULL };
 static const struct queue_type rig_queue_type = { .name = "fake",
 	.ops = &rig_queue_ops };
-static const struct handler_ops rig_handler_ops = { .slots = NULL };
+static _unused_ void
+rig_pool_status(struct pool *p, json_t *object)
+{
+	(void)p;
+	(void)json_object_update_new(object, json_pack("{s:i,s:i,s:s}",
+	    "starting", 1001, "connections", 1002, "program", "/bin/cat"));
+}
+
+static const struct handler_ops rig_handler_ops = { .status =
+	rig_pool_status };
 static const struct handler_type rig_handler_type = { .name = "fake",
 	.ops = &rig_handler_ops };
 static const struct config_kind *const rig_schema[] = { &alert_kind, NULL };
