@@ -19,23 +19,16 @@
 struct slack_thread *
 slack_thread_find(struct slack *k, const char *key)
 {
-	struct list *l;
+	struct hash_node *n = hash_find(&k->by_key, slice_of(key));
 
-	list_foreach(l, &k->threads) {
-		struct slack_thread *t =
-		    list_entry(l, struct slack_thread, link);
-
-		if (strcmp(t->key, key) == 0)
-			return t;
-	}
-	return NULL;
+	return n != NULL ? container_of(n, struct slack_thread, node) : NULL;
 }
 
 void
 slack_thread_free(struct slack *k, struct slack_thread *t)
 {
 	list_remove(&t->link);
-	k->nthreads--;
+	hash_remove(&k->by_key, &t->node);
 	free(t->key);
 	free(t);
 }
@@ -49,7 +42,7 @@ slack_thread_set(struct slack *k, const char *key, const char *channel,
 	if (t != NULL)
 		slack_thread_free(k, t);
 	/* The oldest goes: its end will be a message of its own. */
-	if (k->nthreads >= ALERTS_MAX)
+	if (k->by_key.count >= ALERTS_MAX)
 		slack_thread_free(k, list_first_entry(&k->threads,
 		    struct slack_thread, link));
 	t = new0(struct slack_thread);
@@ -57,7 +50,7 @@ slack_thread_set(struct slack *k, const char *key, const char *channel,
 	snprintf(t->channel, sizeof(t->channel), "%s", channel);
 	snprintf(t->ts, sizeof(t->ts), "%s", ts);
 	list_push_back(&k->threads, &t->link);
-	k->nthreads++;
+	hash_insert(&k->by_key, &t->node, slice_of(t->key));
 }
 
 /* ---- items ---- */
@@ -101,6 +94,7 @@ item_new(struct slack *k, const struct alert_event *e)
 
 	list_init(&i->link);
 	i->key = xasprintf("%s/%s", e->rule, e->subject_title);
+	i->tag = hash_of(slice_of(i->key));
 	i->kind = e->kind;
 	i->severity = e->severity;
 	i->times = 1;
@@ -119,14 +113,15 @@ find_waiting(struct slack_lane *lane, const char *key,
     struct slack_item *ret[2])
 {
 	struct slack_item *flying = slack_lane_flying(lane);
+	uint64_t tag = hash_of(slice_of(key));
 	unsigned n = 0;
 
 	for (struct list *l = lane->items.prev; l != &lane->items && n < 2;
 	    l = l->prev) {
 		struct slack_item *i = list_entry(l, struct slack_item, link);
 
-		if (i == flying || i->ticket != 0 || i->step > SLACK_POST ||
-		    strcmp(i->key, key) != 0)
+		if (i->tag != tag || i == flying || i->ticket != 0 ||
+		    i->step > SLACK_POST || strcmp(i->key, key) != 0)
 			continue;
 		ret[n++] = i;
 	}
@@ -208,6 +203,7 @@ on_memo(struct alert_sink *sink, const char *rule, const char *subject_title,
 	struct slack *k = sink->owner;
 	_cleanup_free_ char *key = xasprintf("%s/%s", rule, subject_title);
 	const struct slack_thread *t = slack_thread_find(k, key);
+	uint64_t tag = hash_of(slice_of(key));
 	struct list *l;
 
 	for (unsigned n = 0; n < SLACK_SEVERITIES; n++)
@@ -215,7 +211,7 @@ on_memo(struct alert_sink *sink, const char *rule, const char *subject_title,
 			const struct slack_item *i =
 			    list_entry(l, struct slack_item, link);
 
-			*ret_waits |= i->ticket == 0 &&
+			*ret_waits |= i->tag == tag && i->ticket == 0 &&
 			    i->kind != ALERT_EVENT_REPEAT &&
 			    strcmp(i->key, key) == 0;
 		}
@@ -277,6 +273,7 @@ slack_new(struct sinks *all, const struct config_section *s)
 	k->sinks = all;
 	k->record.name = "slack";
 	list_init(&k->threads);
+	hash_init(&k->by_key);
 	if (gethostname(k->host, sizeof(k->host) - 1) < 0)
 		snprintf(k->host, sizeof(k->host), "unknown");
 	slack_settings_read(&k->settings, all->config, s);
@@ -354,6 +351,7 @@ slack_free(struct slack *k)
 	while (!list_empty(&k->threads))
 		slack_thread_free(k, list_first_entry(&k->threads,
 		    struct slack_thread, link));
+	hash_done(&k->by_key);
 	http_client_free(k->http);
 	slack_settings_done(&k->settings);
 	free(k);
