@@ -165,7 +165,7 @@ def test_a_webhook_in_place_of_a_token_tells_an_end_once(r):
         assert [t.split()[0] for t in peer.texts(peer.HOOK)] == ["RESOLVED"], peer.texts(peer.HOOK)
         assert len(peer.channel("#alerts-critical")) == 1
         metrics = d.get("/metrics")[1].splitlines()
-        for name, n in (("sent_total", 2), ("failed_total", 0), ("dropped_total", 0), ("waiting", 0), ("failing", 0)):
+        for name, n in (("sent_total", 2), ("failed_total", 0), ("dropped_total", 0), ("queued", 0), ("failing", 0)):
             assert 'bot_operator_sink_%s{sink="slack"} %d' % (name, n) in metrics, [x for x in metrics if "sink" in x]
 
 
