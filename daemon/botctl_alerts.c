@@ -197,6 +197,23 @@ list_silences(struct options *o)
 	return r;
 }
 
+/* What was just made is most likely a typo. */
+static bool
+covers_nothing(const json_t *answer)
+{
+	const json_t *id = json_object_get(answer, "id");
+	const json_t *all = json_object_get(answer, "silences");
+
+	for (size_t i = 0; i < json_array_size(all); i++) {
+		const json_t *s = json_array_get(all, i);
+
+		if (json_equal(json_object_get(s, "id"), id))
+			return json_integer_value(json_object_get(s,
+			    "covers")) == 0;
+	}
+	return false;
+}
+
 static int
 end_silence(struct options *o)
 {
@@ -236,9 +253,10 @@ cmd_silence(const struct command *cmd, struct options *o)
 		put_text(request, "reason", o->reason);
 	r = ask(o, request, NULL, NULL, &last);
 	if (r == 0 && !o->json)
-		printf("silence %.0f: %s for %s\n",
+		printf("silence %.0f: %s for %s%s\n",
 		    json_number_value(json_object_get(last, "id")),
-		    o->operands[0], o->operands[1]);
+		    o->operands[0], o->operands[1], covers_nothing(last) ?
+		    "; there is no rule or subject like that now" : "");
 	json_decref(last);
 	return r;
 }

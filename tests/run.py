@@ -25,10 +25,12 @@ BUILD_LIMIT = 1200              # seconds
 ALONE = {
     "test_tls_peer": "a turn of the loop takes under 100 ms while a handshake of 300 ms does not come",
 }
-# Those that run nothing of ours: sanitizers have no say in them.
-ONCE = ("test_fake_pubsub",)
+# Those that run nothing of ours, or are about what others make of it:
+# sanitizers have no say in them.
+ONCE = ("test_fake_pubsub", "test_real_kuma")
 # The longest start first, lest one of them is left over at the end.
-LONG = ("test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_spool_f", "test_redis_", "test_units")
+LONG = ("test_real_kuma", "test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_spool_f", "test_redis_",
+        "test_units")
 
 
 class Suite:

@@ -35,6 +35,22 @@ json_utf8_len(const unsigned char *p, size_t n)
 	return len;
 }
 
+size_t
+json_utf8_cut(struct slice s, size_t max)
+{
+	size_t n = MIN(s.n, max);
+
+	if (n == s.n)
+		return n;
+	/* Of what is no UTF-8 at most a sequence's worth goes. */
+	while (((unsigned char)s.p[n] & 0xc0) == 0x80) {
+		if (n == 0 || max - n == 3)
+			return max;
+		n--;
+	}
+	return n;
+}
+
 /* Past the plain bytes at p. */
 static const unsigned char *
 plain(const unsigned char *p, const unsigned char *end)

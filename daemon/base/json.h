@@ -24,6 +24,8 @@ json_t	*json_number(double, int decimals);
 /* Length of the well-formed sequence at p, n bytes or less (Unicode 15, table
    3-7); 0: there is none. */
 size_t	json_utf8_len(const unsigned char *p, size_t n);
+/* How many bytes of it fit into max without cutting a sequence. */
+size_t	json_utf8_cut(struct slice, size_t max);
 
 /*
  * Of eight bytes, the first of them lowest (le64toh): the lowest bit set of the

@@ -65,6 +65,26 @@ add_firing(struct problems *p, const json_t *alerts, bool critical)
 }
 
 static void
+add_failing_sinks(struct problems *p, const json_t *sinks)
+{
+	const char *name;
+	json_t *s;
+
+	json_object_foreach((json_t *)sinks, name, s) {
+		_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+		_cleanup_buffer_ struct buffer text = BUFFER_INIT;
+
+		if (!json_is_true(page_get(s, "failing")))
+			continue;
+		buffer_printf(&b, "sink:%s", name);
+		buffer_printf(&text, "people cannot be told this way: %s",
+		    page_get_text(s, "last_error.text"));
+		add_problem(p, "warning", buffer_cstr(&b), buffer_cstr(&text),
+		    page_get_text(s, "last_error.at"));
+	}
+}
+
+static void
 add_problems(struct buffer *b, const json_t *status)
 {
 	const json_t *checks = page_get(status, "checks");
@@ -75,6 +95,7 @@ add_problems(struct buffer *b, const json_t *status)
 	add_bad_checks(&p, checks, "degraded");
 	add_firing(&p, page_get(status, "alerts"), false);
 	add_bad_checks(&p, checks, "warning");
+	add_failing_sinks(&p, page_get(status, "sinks"));
 	if (p.n != 0)
 		buffer_add_str(b, "</ul>\n");
 	else
@@ -277,6 +298,28 @@ add_dependencies(struct buffer *b, const json_t *all)
 }
 
 static void
+add_sinks(struct buffer *b, const json_t *sinks)
+{
+	static const struct page_column columns[] = {
+		{ "waiting", "queued" }, { "sent", "sent" },
+		{ "failed", "failed" }, { "dropped", "dropped" },
+	};
+	const char *name;
+	json_t *s;
+
+	if (json_object_size(sinks) == 0)
+		return;
+	page_table(b, "Sinks", WORDS("sink", "last error"), columns,
+	    ARRAY_SIZE(columns));
+	json_object_foreach((json_t *)sinks, name, s) {
+		page_row(b, name);
+		page_cell(b, s, "last_error.text");
+		page_numbers(b, s, columns, ARRAY_SIZE(columns));
+	}
+	page_table_end(b);
+}
+
+static void
 add_checks(struct buffer *b, const json_t *checks)
 {
 	page_table(b, "Health", WORDS("of", "state", "since", "detail"),
@@ -342,6 +385,7 @@ page_tables(struct buffer *b, const json_t *status, const json_t *log)
 	add_pools(b, page_get(status, "pools"));
 	add_dependencies(b, page_get(status, "dependencies"));
 	add_errors(b, page_get(status, "queues"));
+	add_sinks(b, page_get(status, "sinks"));
 	add_log(b, log);
 	add_checks(b, page_get(status, "checks"));
 }

@@ -33,16 +33,11 @@ alert_state_name(enum alert_state s)
 void
 alert_title(struct buffer *b, const struct alert_rule *r, const char *subject)
 {
-	switch (r->when.figure.scope) {
-	case FIGURE_QUEUE:
-		buffer_printf(b, "queue:%s", subject);
-		break;
-	case FIGURE_POOL:
-		buffer_printf(b, "pool:%s", subject);
-		break;
-	default:
-		buffer_add_str(b, "operator");
-	}
+	enum figure_scope scope = r->when.figure.scope;
+
+	buffer_add_str(b, figure_scope_name(scope));
+	if (scope != FIGURE_OPERATOR)
+		buffer_printf(b, ":%s", subject);
 }
 
 /* ---- the log: one line for each transition ---- */
@@ -75,6 +70,8 @@ log_alert(const struct alert *x, enum log_level level, const char *text)
 		f.queue = x->subject;
 	if (r->when.figure.scope == FIGURE_POOL)
 		f.pool = x->subject;
+	if (r->when.figure.scope == FIGURE_CHECK)
+		f.check = x->subject;
 	log_at(level, &f, "alert %s (%s) %s: %s, now %s", r->name,
 	    alert_severity_name(r->severity), text, r->when.text,
 	    figure_text(&r->when.figure, x->value, value));
@@ -147,6 +144,7 @@ alert_free(struct alerts *a, struct alert *x)
 	a->nalerts--;
 	if (a->nalerts < ALERTS_MAX / 2)
 		a->full_told = false;
+	json_decref(x->memos);
 	free(x->subject);
 	free(x);
 }
@@ -171,6 +169,7 @@ enter(struct alerts *a, struct alert *x, enum alert_state state,
 	case ALERT_FIRING:
 		log_transition(a, x, note);
 		x->quiet_us = 0;
+		x->waits = false;
 		x->notified = alert_tell(a, x, ALERT_EVENT_FIRING, note);
 		break;
 	case ALERT_RESOLVED:
@@ -256,15 +255,16 @@ firing_on(struct alerts *a, struct alert *x)
 
 static void
 step(struct alerts *a, struct alert_rule *r, const char *subject,
-    const struct figure_value *v, uint64_t dt)
+    struct figure_value v, void *arg)
 {
 	struct alert *x = alert_find(r, subject);
-	enum holds holds = judge(r, x, v);
+	enum holds holds = judge(r, x, &v);
+	uint64_t dt = *(const uint64_t *)arg;
 
 	if (x == NULL) {
 		if (holds != HOLDS || (x = alert_add(a, r, subject)) == NULL)
 			return;
-		x->value = v->value;
+		x->value = v.value;
 		x->known = true;
 		enter(a, x, ALERT_PENDING, NULL);
 		dt = 0;
@@ -280,7 +280,7 @@ step(struct alerts *a, struct alert_rule *r, const char *subject,
 			firing_on(a, x);
 		return;
 	}
-	x->value = v->value;
+	x->value = v.value;
 	x->known = true;
 	x->told_unknown = false;
 	switch (x->state) {
@@ -325,71 +325,99 @@ configured(const struct alerts *a, const char *section, const char *name)
 }
 
 static void
-look_at_queues(struct alerts *a, struct alert_rule *r, uint64_t dt)
+queue_subjects(struct alerts *a, struct alert_rule *r, alert_subject_fn *fn,
+    void *arg)
 {
-	static const struct figure_value unknown = { .value = (double)NAN };
 	struct observer *o = a->observer;
-	struct figure_value v;
 	struct list *l;
 	struct queue *q;
 
 	engine_foreach_queue(q, o->engine, l) {
 		if (!alert_rule_is_for(r, q->name))
 			continue;
-		if (q->removed) {
-			/* It is on its way out; a new one of that name starts
-			   when it is gone. */
-			if (configured(a, "Queue", q->name))
-				step(a, r, q->name, &unknown, dt);
-			continue;
-		}
-		v = figure_read(&r->when.figure, o, q, NULL);
-		step(a, r, q->name, &v, dt);
+		if (!q->removed)
+			fn(a, r, q->name,
+			    figure_read(&r->when.figure, o, q), arg);
+		/* It is on its way out; a new one of that name starts when it
+		   is gone. */
+		else if (configured(a, "Queue", q->name))
+			fn(a, r, q->name,
+			    (struct figure_value){ .value = (double)NAN }, arg);
 	}
 }
 
 static void
-look_at_pools(struct alerts *a, struct alert_rule *r, uint64_t dt)
+sink_subjects(struct alerts *a, struct alert_rule *r, alert_subject_fn *fn,
+    void *arg)
 {
-	struct figure_value v;
+	json_t *all = observer_sinks(a->observer), *sink;
+	const char *name;
+
+	json_object_foreach(all, name, sink)
+		if (alert_rule_is_for(r, name))
+			fn(a, r, name, figure_read(&r->when.figure,
+			    a->observer, sink), arg);
+	json_decref(all);
+}
+
+void
+alert_subjects(struct alerts *a, struct alert_rule *r, alert_subject_fn *fn,
+    void *arg)
+{
+	const struct figure *f = &r->when.figure;
+	struct observer *o = a->observer;
+	struct dependency *d;
 	struct list *l;
 	struct pool *p;
 
-	engine_foreach_pool(p, a->observer->engine, l) {
-		if (p->removed || !alert_rule_is_for(r, p->name))
-			continue;
-		v = figure_read(&r->when.figure, a->observer, NULL, p);
-		step(a, r, p->name, &v, dt);
+	switch (f->scope) {
+	case FIGURE_QUEUE:
+		queue_subjects(a, r, fn, arg);
+		break;
+	case FIGURE_POOL:
+		engine_foreach_pool(p, o->engine, l)
+			if (!p->removed && alert_rule_is_for(r, p->name))
+				fn(a, r, p->name, figure_read(f, o, p), arg);
+		break;
+	case FIGURE_CHECK:
+		if (o->checks == NULL)
+			break;
+		checks_foreach(d, o->checks, l)
+			if (alert_rule_is_for(r, d->name))
+				fn(a, r, d->name, figure_read(f, o, d), arg);
+		break;
+	case FIGURE_SINK:
+		sink_subjects(a, r, fn, arg);
+		break;
+	default:
+		fn(a, r, "", figure_read(f, o, NULL), arg);
 	}
+}
+
+/* It was not looked at. */
+static void
+end_unseen(struct alerts *a, struct alert *x)
+{
+	_cleanup_free_ char *note = xasprintf("the %s is gone, or the rule is "
+	    "not for it any more",
+	    figure_scope_name(x->rule->when.figure.scope));
+
+	end(a, x, note);
 }
 
 static void
 look(struct alerts *a, struct alert_rule *r, uint64_t dt)
 {
-	struct figure_value v;
 	struct list *l, *tmp;
 
 	list_foreach(l, &r->alerts)
 		list_entry(l, struct alert, link)->seen = false;
-	switch (r->when.figure.scope) {
-	case FIGURE_QUEUE:
-		look_at_queues(a, r, dt);
-		break;
-	case FIGURE_POOL:
-		look_at_pools(a, r, dt);
-		break;
-	default:
-		v = figure_read(&r->when.figure, a->observer, NULL, NULL);
-		step(a, r, "", &v, dt);
-	}
+	alert_subjects(a, r, step, &dt);
 	list_foreach_safe(l, tmp, &r->alerts) {
 		struct alert *x = list_entry(l, struct alert, link);
 
 		if (!x->seen)
-			end(a, x, r->when.figure.scope == FIGURE_QUEUE ?
-			    "the queue is gone, or the rule is not for it any "
-			    "more" : "the pool is gone, or the rule is not for "
-			    "it any more");
+			end_unseen(a, x);
 	}
 }
 

@@ -2,8 +2,8 @@
  * alert.h - rules that watch figures, and tell people when one goes bad.
  *
  * A rule ([Alert NAME], or one of the four built in) looks at one figure of
- * each of its subjects - the queues or pools that it is for, or the operator
- * as a whole - once a second.  For each subject it is in one of these states:
+ * each of its subjects - the queues, pools, checks or sinks that it is for, or
+ * the operator as a whole - once a second.  For each subject it is in one of these states:
  *
  *	inactive	all is well
  *	pending		the condition holds, but not for For= yet
@@ -23,8 +23,8 @@
  * ALERT_GAP_US of the time between counts, so that a restart forgets no
  * running duration and a weekend of being switched off makes no alert.
  *
- * What must survive a restart (running durations, what fires, silences) is in
- * one small file, written as a whole beside it and renamed.  It is not synced
+ * What must survive a restart (running durations, what fires, what sinks must
+ * know of it, silences) is in one small file, written as a whole beside it and renamed.  It is not synced
  * (invariant 3: the loop never waits for a disk; the spool does the same):
  * what the kernel took is safe from our death.  After a power cut the file may
  * be the one before or, on some file systems, empty; then that is said and
@@ -86,8 +86,9 @@ struct alert_event {
 	const char *rule;		/* NAME of [Alert NAME] */
 	const char *when;		/* "queue.backlog > 1000" */
 	enum figure_scope scope;
-	const char *subject;		/* the queue's or pool's name, or "" */
-	const char *subject_title;	/* "queue:orders", "pool:mail",
+	const char *subject;		/* the queue's, pool's, ... name, or
+					   "" */
+	const char *subject_title;	/* "queue:orders", "check:db",
 					   "operator": stable, for keys */
 	const char *figure;		/* "queue.backlog" */
 	const char *op;			/* ">" */
@@ -116,6 +117,12 @@ struct alerts;
  * once; it never waits.  It is called from the loop, in the order of events.
  * What a sink cannot deliver is its own to retry and to log.
  *
+ * What a sink must know again after a restart it hands over with memo(), for
+ * each alert that fires or has just ended, and gets back by recall() when it is
+ * added: JSON that it alone understands and keeps small, or NULL.  *ret_waits:
+ * what it was told of that alert is not delivered yet; then it is told again
+ * after a restart.
+ *
  * With a ticket, the sink owes one alert_answer() from the loop, never from
  * inside notify(); after ALERT_TRY_TIMEOUT_US nobody listens any more (then
  * it does nothing).  Tickets are never used again.
@@ -123,12 +130,19 @@ struct alerts;
 struct alert_sink {
 	const char *name;
 	void (*notify)(struct alert_sink *, const struct alert_event *);
+	/* Both or none. */
+	json_t *(*memo)(struct alert_sink *, const char *rule,
+	    const char *subject_title, bool *ret_waits);
+	void (*recall)(struct alert_sink *, const char *rule,
+	    const char *subject_title, const json_t *memo);
 	void *owner;
 	struct list link;		/* private to alert.c */
 	uint64_t events;		/* given to it; private */
 };
 
 void	alerts_add_sink(struct alerts *, struct alert_sink *);
+/* Its memos have changed: they are saved soon. */
+void	alerts_memos_changed(struct alerts *);
 /* Before the sink goes. No-op when it is not there. */
 void	alerts_remove_sink(struct alerts *, struct alert_sink *);
 /* What became of a test: ok, and a sentence for people ("posted to #ops"). */
@@ -169,10 +183,10 @@ void	alerts_reload(struct alerts *, struct config *);
 
 /* "alerts" of the status document: all that is not inactive; worst first:
    firing before pending before resolved, critical before warning before info.
-   {"name","severity","state","subject","queue"|"pool","when","value" (null:
-   not known),"threshold","since","changed","duration_seconds","for_seconds",
-   "silenced","silence","notified","text","runbook","lines":[{"at","level",
-   "text"}]} */
+   {"name","severity","state","subject","queue"|"pool"|"check"|"sink","when",
+   "value" (null: not known),"threshold","since","changed","duration_seconds",
+   "for_seconds","silenced","silence","notified","text","runbook",
+   "lines":[{"at","level","text"}]} */
 json_t	*alerts_json(struct alerts *);
 /* Every rule that is enabled: {"name","severity","when","for_seconds",
    "repeat_seconds" (null: never),"patterns","notify","text","runbook",
@@ -199,7 +213,9 @@ int	alerts_silence(struct alerts *, const char *pattern, uint64_t span_us,
 	    struct buffer *why);
 /* Ends those with that id or exactly that pattern; how many. */
 unsigned alerts_silence_end(struct alerts *, const char *id_or_pattern);
-/* [{"id","pattern","reason","by","from","until","seconds_left","matches"}] */
+/* [{"id","pattern","reason","by","from","until","seconds_left","matches" (how
+   many of alerts_json()),"covers" (how many pairs of rule and subject, however
+   they are)}] */
 json_t	*alerts_silences_json(struct alerts *);
 
 /*

@@ -24,7 +24,99 @@ alert_event_name(enum alert_event_kind k)
 	    "?";
 }
 
+/* ---- what sinks remember ---- */
+
+static json_t *
+memo_of(struct alert_sink *s, const struct alert *x, bool *ret_waits)
+{
+	_cleanup_buffer_ struct buffer title = BUFFER_INIT;
+
+	*ret_waits = false;
+	if (s->memo == NULL)
+		return NULL;
+	alert_title(&title, x->rule, x->subject);
+	return s->memo(s, x->rule->name, buffer_cstr(&title), ret_waits);
+}
+
+json_t *
+alert_memos(struct alerts *a, const struct alert *x, bool *ret_waits)
+{
+	json_t *all = x->memos != NULL ? json_copy(x->memos) : json_object();
+	struct list *l;
+
+	*ret_waits = x->waits;
+	list_foreach(l, &a->sinks) {
+		struct alert_sink *s = list_entry(l, struct alert_sink, link);
+		bool waits;
+		json_t *memo = memo_of(s, x, &waits);
+
+		if (memo != NULL)
+			(void)json_object_set_new(all, s->name, memo);
+		*ret_waits |= waits;
+	}
+	return all;
+}
+
+/* The sink is there, and has what was kept for it. */
+static void
+recall(struct alerts *a, struct alert_sink *s)
+{
+	struct alert_rule *r;
+	struct list *l, *k;
+
+	alerts_foreach_rule(r, a, l)
+		list_foreach(k, &r->alerts) {
+			struct alert *x = list_entry(k, struct alert, link);
+			_cleanup_buffer_ struct buffer title = BUFFER_INIT;
+			json_t *memo = json_object_get(x->memos, s->name);
+
+			if (memo == NULL)
+				continue;
+			alert_title(&title, r, x->subject);
+			s->recall(s, r->name, buffer_cstr(&title), memo);
+			(void)json_object_del(x->memos, s->name);
+		}
+}
+
+/* The sink goes; what it knows is kept for the next of that name. */
+static void
+keep_memos(struct alerts *a, struct alert_sink *s)
+{
+	struct alert_rule *r;
+	struct list *l, *k;
+
+	alerts_foreach_rule(r, a, l)
+		list_foreach(k, &r->alerts) {
+			struct alert *x = list_entry(k, struct alert, link);
+			bool waits;
+			json_t *memo = memo_of(s, x, &waits);
+
+			x->waits |= waits;
+			if (memo == NULL)
+				continue;
+			if (x->memos == NULL)
+				x->memos = json_object();
+			(void)json_object_set_new(x->memos, s->name, memo);
+		}
+}
+
+void
+alerts_memos_changed(struct alerts *a)
+{
+	a->dirty = true;
+}
+
 /* ---- sinks ---- */
+
+/* Whether it is told: of that rule (NULL: of anything), and when it is the one
+   of that name (NULL: any). */
+static bool
+is_told(const struct alert_sink *s, const struct alert_rule *r,
+    const char *only)
+{
+	return (r == NULL || alert_rule_notifies(r, s->name)) &&
+	    (only == NULL || strcmp(s->name, only) == 0);
+}
 
 void
 alerts_add_sink(struct alerts *a, struct alert_sink *s)
@@ -33,6 +125,8 @@ alerts_add_sink(struct alerts *a, struct alert_sink *s)
 	s->events = 0;
 	list_push_back(&a->sinks, &s->link);
 	a->nsinks++;
+	if (s->recall != NULL)
+		recall(a, s);
 }
 
 static void
@@ -73,6 +167,7 @@ alerts_remove_sink(struct alerts *a, struct alert_sink *s)
 		return;
 	list_remove(&s->link);
 	a->nsinks--;
+	keep_memos(a, s);
 	list_foreach_safe(l, tmp, &a->trials)
 		trial_answer(list_entry(l, struct alert_trial, link), s, false,
 		    "it was taken away");
@@ -101,6 +196,10 @@ alert_lines(struct alerts *a, const struct alert_rule *r, const char *subject)
 			if (strcmp(w->name, subject) == 0)
 				return &w->lines;
 		}
+	if (r->when.figure.scope == FIGURE_CHECK) {
+		observer_check_lines(a->observer, subject, &a->check_lines);
+		return &a->check_lines;
+	}
 	return NULL;
 }
 
@@ -108,15 +207,12 @@ alert_lines(struct alerts *a, const struct alert_rule *r, const char *subject)
 static void
 add_summary(struct buffer *b, const struct alert_event *e)
 {
-	static const char *const scopes[] = {
-		[FIGURE_QUEUE] = "queue ", [FIGURE_POOL] = "pool ",
-		[FIGURE_OPERATOR] = "operator",
-	};
 	char span[CLOCK_SPAN_BYTES];
 
 	if (e->kind == ALERT_EVENT_TEST)
 		buffer_add_str(b, "a test, nothing is wrong: ");
-	buffer_printf(b, "%s%s: %s ", scopes[e->scope], e->subject, e->figure);
+	buffer_printf(b, "%s%s%s: %s ", figure_scope_name(e->scope),
+	    *e->subject != '\0' ? " " : "", e->subject, e->figure);
 	if (isnan(e->value))
 		buffer_add_str(b, "is not known");
 	else
@@ -177,7 +273,8 @@ texts_done(struct event_texts *t)
 }
 
 static void
-give(struct alerts *a, const struct alert_rule *r, const struct alert_event *e)
+give(struct alerts *a, const struct alert_rule *r, const char *only,
+    const struct alert_event *e)
 {
 	struct list *l, *tmp;
 
@@ -185,7 +282,7 @@ give(struct alerts *a, const struct alert_rule *r, const struct alert_event *e)
 	list_foreach_safe(l, tmp, &a->sinks) {
 		struct alert_sink *s = list_entry(l, struct alert_sink, link);
 
-		if (!alert_rule_notifies(r, s->name))
+		if (!is_told(s, r, only))
 			continue;
 		s->events++;
 		s->notify(s, e);
@@ -205,7 +302,7 @@ alert_tell(struct alerts *a, struct alert *x, enum alert_event_kind kind,
 	    alert_silence_of(a, x->rule, x->subject) != NULL)
 		return false;
 	make_event(a, x->rule, x->subject, x->value, &t, &e);
-	give(a, x->rule, &e);
+	give(a, x->rule, NULL, &e);
 	texts_done(&t);
 	return true;
 }
@@ -260,31 +357,23 @@ alert_trials_free(struct alerts *a)
 }
 
 /* The first that the rule is for, and its figure now. */
-static const char *
-any_subject(struct alerts *a, const struct alert_rule *r, double *ret_value)
-{
-	struct observer *o = a->observer;
-	const struct queue *queue = NULL;
-	const struct pool *pool = NULL;
-	struct list *l;
-	struct queue *q;
-	struct pool *p;
+struct any_subject {
+	char *name;			/* NULL: there is none */
+	double value;
+};
 
-	engine_foreach_queue(q, o->engine, l)
-		if (queue == NULL && !q->removed &&
-		    alert_rule_is_for(r, q->name))
-			queue = q;
-	engine_foreach_pool(p, o->engine, l)
-		if (pool == NULL && !p->removed &&
-		    alert_rule_is_for(r, p->name))
-			pool = p;
-	*ret_value = (double)NAN;
-	if ((r->when.figure.scope == FIGURE_QUEUE && queue == NULL) ||
-	    (r->when.figure.scope == FIGURE_POOL && pool == NULL))
-		return "(none)";
-	*ret_value = figure_read(&r->when.figure, o, queue, pool).value;
-	return r->when.figure.scope == FIGURE_QUEUE ? queue->name :
-	    r->when.figure.scope == FIGURE_POOL ? pool->name : "";
+static void
+take_first(struct alerts *a, struct alert_rule *r, const char *subject,
+    struct figure_value v, void *arg)
+{
+	struct any_subject *any = arg;
+
+	(void)a;
+	(void)r;
+	if (any->name != NULL)
+		return;
+	any->name = xstrdup(subject);
+	any->value = v.value;
 }
 
 static void
@@ -305,7 +394,7 @@ unknown_rule(struct alerts *a, const char *name, struct buffer *why)
 }
 
 static unsigned
-collect_sinks(struct alerts *a, const struct alert_rule *r,
+collect_sinks(struct alerts *a, const struct alert_rule *r, const char *only,
     const struct alert_sink *ret[ALERT_SINKS_MAX])
 {
 	struct list *l;
@@ -315,7 +404,7 @@ collect_sinks(struct alerts *a, const struct alert_rule *r,
 		const struct alert_sink *s =
 		    list_entry(l, struct alert_sink, link);
 
-		if (alert_rule_notifies(r, s->name))
+		if (is_told(s, r, only))
 			ret[n++] = s;
 	}
 	return n;
@@ -344,15 +433,14 @@ alerts_try(struct alerts *a, const char *name,
 	struct alert_event e = { .kind = ALERT_EVENT_TEST };
 	struct event_texts texts = { .title = BUFFER_INIT };
 	struct alert_trial *t;
-	const char *subject;
-	double value;
+	struct any_subject any = { .value = (double)NAN };
 
 	if (r == NULL) {
 		unknown_rule(a, name, why);
 		return NULL;
 	}
 	t = new0(struct alert_trial);
-	t->nwaiting = collect_sinks(a, r, t->waiting);
+	t->nwaiting = collect_sinks(a, r, NULL, t->waiting);
 	if (t->nwaiting == 0) {
 		buffer_printf(why, a->nsinks == 0 ? "no sink is configured: "
 		    "nobody would be told of %s" : "Notify= leaves no sink: "
@@ -361,10 +449,12 @@ alerts_try(struct alerts *a, const char *name,
 		return NULL;
 	}
 	e.ticket = trial_begin(a, t, ops, owner);
-	subject = any_subject(a, r, &value);
-	make_event(a, r, subject, value, &texts, &e);
-	give(a, r, &e);
+	alert_subjects(a, r, take_first, &any);
+	make_event(a, r, any.name != NULL ? any.name : "(none)", any.value,
+	    &texts, &e);
+	give(a, r, NULL, &e);
 	texts_done(&texts);
+	free(any.name);
 	return t;
 }
 
@@ -416,28 +506,13 @@ alerts_notify(struct alerts *a, enum alert_severity severity,
 		.value_text = "", .threshold_text = "", .summary = text,
 		.instance = observer_instance(a->observer) };
 	struct alert_trial *t;
-	struct list *l, *tmp;
 
 	if (!check_notice(a, sink, text, why))
 		return NULL;
 	t = new0(struct alert_trial);
-	list_foreach(l, &a->sinks) {
-		struct alert_sink *s = list_entry(l, struct alert_sink, link);
-
-		if (sink == NULL || strcmp(s->name, sink) == 0)
-			t->waiting[t->nwaiting++] = s;
-	}
+	t->nwaiting = collect_sinks(a, NULL, sink, t->waiting);
 	e.ticket = trial_begin(a, t, ops, owner);
 	e.at_us = e.since_us = clock_realtime_us();
-	a->notifying = true;
-	list_foreach_safe(l, tmp, &a->sinks) {
-		struct alert_sink *s = list_entry(l, struct alert_sink, link);
-
-		if (sink != NULL && strcmp(s->name, sink) != 0)
-			continue;
-		s->events++;
-		s->notify(s, &e);
-	}
-	a->notifying = false;
+	give(a, NULL, sink, &e);
 	return t;
 }

@@ -17,6 +17,39 @@
 
 /* ---- writing ---- */
 
+/* NULL: it need not survive. */
+static json_t *
+saved_alert(struct alerts *a, const struct alert *x)
+{
+	enum alert_state state = x->state;
+	bool waits, notified = x->notified;
+	json_t *memos;
+
+	if (state == ALERT_INACTIVE || (state == ALERT_RESOLVED && !notified))
+		return NULL;
+	memos = alert_memos(a, x, &waits);
+	/* What is not delivered yet will be told again: that it fires, or,
+	   when it is over, the end, which must be seen once more for that. */
+	if (state == ALERT_FIRING)
+		notified &= !waits;
+	if (state == ALERT_RESOLVED && waits)
+		state = ALERT_FIRING;
+	if (state == ALERT_RESOLVED) {
+		json_decref(memos);
+		return NULL;
+	}
+	return json_pack("{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:b,s:o}",
+	    "rule", json_text(x->rule->name),
+	    "when", json_text(x->rule->when.text),
+	    "subject", json_text(x->subject),
+	    "state", alert_state_name(state),
+	    "since_us", json_count(x->since_us),
+	    "changed_us", json_count(x->changed_us),
+	    "held_us", json_count(x->held_us),
+	    "quiet_us", json_count(x->quiet_us),
+	    "notified", (int)notified, "memos", memos);
+}
+
 static json_t *
 saved_alerts(struct alerts *a)
 {
@@ -26,23 +59,11 @@ saved_alerts(struct alerts *a)
 
 	alerts_foreach_rule(r, a, l)
 		list_foreach(k, &r->alerts) {
-			const struct alert *x =
-			    list_entry(k, struct alert, link);
+			json_t *j = saved_alert(a,
+			    list_entry(k, struct alert, link));
 
-			if (x->state != ALERT_PENDING &&
-			    x->state != ALERT_FIRING)
-				continue;
-			json_array_append_new(array, json_pack(
-			    "{s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:b}",
-			    "rule", json_text(r->name),
-			    "when", json_text(r->when.text),
-			    "subject", json_text(x->subject),
-			    "state", alert_state_name(x->state),
-			    "since_us", json_count(x->since_us),
-			    "changed_us", json_count(x->changed_us),
-			    "held_us", json_count(x->held_us),
-			    "quiet_us", json_count(x->quiet_us),
-			    "notified", (int)x->notified));
+			if (j != NULL)
+				json_array_append_new(array, j);
 		}
 	return array;
 }
@@ -181,6 +202,7 @@ struct saved {
 	const char *rule, *when, *subject, *state;
 	json_int_t since, changed, held, quiet;
 	int notified;
+	json_t *memos;			/* NULL */
 };
 
 struct saved_silence {
@@ -191,11 +213,14 @@ struct saved_silence {
 static int
 unpack_alert(json_t *j, struct saved *s)
 {
-	if (json_unpack(j, "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:b}",
+	s->memos = NULL;
+	if (json_unpack(j, "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:b,s?o}",
 	    "rule", &s->rule, "when", &s->when, "subject", &s->subject,
 	    "state", &s->state, "since_us", &s->since,
 	    "changed_us", &s->changed, "held_us", &s->held,
-	    "quiet_us", &s->quiet, "notified", &s->notified) < 0 ||
+	    "quiet_us", &s->quiet, "notified", &s->notified,
+	    "memos", &s->memos) < 0 ||
+	    (s->memos != NULL && !json_is_object(s->memos)) ||
 	    (strcmp(s->state, "pending") != 0 &&
 	    strcmp(s->state, "firing") != 0) ||
 	    s->since < 0 || s->changed < 0 || s->held < 0 || s->quiet < 0)
@@ -252,6 +277,8 @@ take_alert(struct alerts *a, const struct saved *s, json_int_t saved_us)
 	x->quiet_us = (uint64_t)s->quiet + gap;
 	x->notified = s->notified != 0 && x->state == ALERT_FIRING;
 	x->gap_us = gap;
+	if (s->memos != NULL && json_object_size(s->memos) != 0)
+		x->memos = json_incref(s->memos);
 }
 
 static void

@@ -32,7 +32,7 @@ struct alert_rule {
 	double clear;			/* holds on while firing; when.threshold
 					   without Clear= */
 	uint64_t min_samples;
-	char *const *patterns;		/* Queues= or Pools= */
+	char *const *patterns;		/* Queues=, Pools=, ... */
 	char *const *notify;		/* empty: all */
 	const char *text, *runbook;	/* NULL */
 	struct list alerts;		/* those that are not inactive */
@@ -55,6 +55,9 @@ struct alert {
 	uint64_t quiet_us;		/* firing: since it was told last */
 	uint64_t resolved_us;		/* how long it has been RESOLVED */
 	bool notified;			/* people were told that it fires */
+	json_t *memos;			/* by name, of sinks that are not there
+					   (yet, or any more); NULL */
+	bool waits;			/* one of these had not told it */
 };
 
 struct silence {
@@ -87,6 +90,7 @@ struct alerts {
 	uint64_t look_us;		/* monotonic, of the last look */
 	uint64_t next_silence, next_ticket;
 	bool notifying;			/* inside a sink's notify() */
+	struct recent_lines check_lines;	/* alert_lines() made them */
 	/* The file. */
 	char *path;			/* NULL: none */
 	bool dirty;
@@ -119,15 +123,24 @@ void	alert_title(struct buffer *, const struct alert_rule *,
 	list_foreach((l), &(a)->rules) \
 		if (((r) = list_entry((l), struct alert_rule, link)) != NULL)
 
+/* For each subject of the rule, with its figure now; a queue that is about to
+   be made anew has none. */
+typedef void alert_subject_fn(struct alerts *, struct alert_rule *,
+	    const char *subject, struct figure_value, void *arg);
+void	alert_subjects(struct alerts *, struct alert_rule *,
+	    alert_subject_fn *, void *arg);
+
 /* ---- alert_event.c ---- */
 
-/* The last warnings of the subject; NULL: none are kept. */
+/* The last warnings of the subject, until the next call; NULL: none are kept. */
 const struct recent_lines *alert_lines(struct alerts *,
 	    const struct alert_rule *, const char *subject);
 /* Unless silenced; true when it went to the sinks (were there any or not). */
 bool	alert_tell(struct alerts *, struct alert *, enum alert_event_kind,
 	    const char *note);
 void	alert_trials_free(struct alerts *);
+/* What its sinks must know again, by their names: a new reference. */
+json_t	*alert_memos(struct alerts *, const struct alert *, bool *ret_waits);
 
 /* ---- alert_silence.c ---- */
 

@@ -15,7 +15,9 @@ static const struct config_key keys[] = {
 	    "queue.processing_ms.p95, queue.errors.timeout), pool.X for each "
 	    "pool, others for the operator (status, backlog, "
 	    "loop.slow_turns). queue.health and pool.health are what the "
-	    "document's checks say. Operators: > >= < <= == !=. Yes/no figures "
+	    "document's checks say. check.X is looked at for each [Check NAME] "
+	    "(check.ok, check.days_left), sink.X for each way to tell people "
+	    "(sink.failing). Operators: > >= < <= == !=. Yes/no figures "
 	    "(queue.connected) compare with yes and no, status and health with "
 	    "ok, degraded and down. Counters such as queue.dead "
 	    "count since the start." },
@@ -29,6 +31,11 @@ static const struct config_key keys[] = {
 	    "\"orders-* !orders-test\". ! leaves out. Default: all." },
 	{ "Pools", CONFIG_WORDS, NULL, NULL, 0, 100, CONFIG_RELOAD,
 	    "The same for a figure pool.X." },
+	{ "Checks", CONFIG_WORDS, NULL, NULL, 0, 100, CONFIG_RELOAD,
+	    "The same for a figure check.X." },
+	{ "Sinks", CONFIG_WORDS, NULL, NULL, 0, 100, CONFIG_RELOAD,
+	    "The same for a figure sink.X; sinks are named as in the status "
+	    "document: slack, posthog, kuma:NAME." },
 	{ "Notify", CONFIG_WORDS, NULL, NULL, 0, 16, CONFIG_RELOAD,
 	    "Who is told: names of sinks. Default: all that are configured. "
 	    "none: it is only logged and shown." },
@@ -107,6 +114,17 @@ own_figures(const struct engine_types *types, const char *ret[OWN_MAX + 1])
 }
 
 /* ---- checks ---- */
+
+/* Which key has patterns for which subjects, and whose names these are. */
+static const struct {
+	const char *key, *section;
+} subjects[FIGURE_NSCOPES] = {
+	[FIGURE_QUEUE] = { "Queues", "Queue" },
+	[FIGURE_POOL] = { "Pools", "Pool" },
+	[FIGURE_CHECK] = { "Checks", "Check" },
+	/* A folder above knows these. */
+	[FIGURE_SINK] = { "Sinks", NULL },
+};
 
 static const char *
 suggested(const char *written, const char *const *names, size_t n,
@@ -208,8 +226,10 @@ check_section(struct config *c, const struct config_section *s,
 	const char *text = config_string(s, "When");
 	struct alert_when when;
 
-	check_names(c, s, "Queues", "Queue");
-	check_names(c, s, "Pools", "Pool");
+	for (size_t i = 0; i < FIGURE_NSCOPES; i++)
+		if (subjects[i].section != NULL)
+			check_names(c, s, subjects[i].key,
+			    subjects[i].section);
 	check_sinks(c, s, sinks);
 	if (text == NULL || *text == '\0') {
 		if (config_bool(s, "Enabled"))
@@ -222,12 +242,12 @@ check_section(struct config *c, const struct config_section *s,
 		return;
 	}
 	check_clear(c, s, &when);
-	if (when.figure.scope != FIGURE_QUEUE && config_is_set(s, "Queues"))
-		config_problem(c, s, "Queues", "%s is no figure of a queue",
-		    when.figure.name);
-	if (when.figure.scope != FIGURE_POOL && config_is_set(s, "Pools"))
-		config_problem(c, s, "Pools", "%s is no figure of a pool",
-		    when.figure.name);
+	for (enum figure_scope i = 0; i < FIGURE_NSCOPES; i++)
+		if (i != when.figure.scope && subjects[i].key != NULL &&
+		    config_is_set(s, subjects[i].key))
+			config_problem(c, s, subjects[i].key,
+			    "%s is no figure of a %s", when.figure.name,
+			    figure_scope_name(i));
 }
 
 void
@@ -277,8 +297,9 @@ rule_read(struct alerts *a, struct config *c, const struct config_section *s)
 	if (clear != NULL && alert_when_value(clear, &r->when.figure,
 	    &r->clear, &why) < 0)
 		BUG("%s: alerts_check() let it pass", config_title(s));
-	r->patterns = config_words(s, r->when.figure.scope == FIGURE_POOL ?
-	    "Pools" : "Queues");
+	if (subjects[r->when.figure.scope].key != NULL)
+		r->patterns = config_words(s,
+		    subjects[r->when.figure.scope].key);
 	r->notify = config_words(s, "Notify");
 	r->text = text_or_null(s, "Text");
 	r->runbook = text_or_null(s, "Runbook");
@@ -327,7 +348,7 @@ alert_rule_is_for(const struct alert_rule *r, const char *subject)
 {
 	bool any = false, in = false;
 
-	for (char *const *p = r->patterns; *p != NULL; p++) {
+	for (char *const *p = r->patterns; p != NULL && *p != NULL; p++) {
 		bool out = **p == '!';
 		bool matches = fnmatch(*p + out, subject, 0) == 0;
 

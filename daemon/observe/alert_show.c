@@ -79,10 +79,8 @@ alert_json(struct alerts *a, const struct alert *x)
 	set(j, "severity", json_string(alert_severity_name(r->severity)));
 	set(j, "state", json_string(alert_state_name(x->state)));
 	set(j, "subject", json_text(buffer_cstr(&title)));
-	if (f->scope == FIGURE_QUEUE)
-		set(j, "queue", json_text(x->subject));
-	if (f->scope == FIGURE_POOL)
-		set(j, "pool", json_text(x->subject));
+	if (f->scope != FIGURE_OPERATOR)
+		set(j, figure_scope_name(f->scope), json_text(x->subject));
 	set(j, "when", json_text(r->when.text));
 	set(j, "value", figure_json(f, x->value));
 	set(j, "threshold", figure_json(f, r->when.threshold));
@@ -182,7 +180,7 @@ words_json(char *const *words)
 {
 	json_t *array = json_array();
 
-	for (; *words != NULL; words++)
+	for (; words != NULL && *words != NULL; words++)
 		json_array_append_new(array, json_text(*words));
 	return array;
 }

@@ -159,6 +159,35 @@ count_matches(struct alerts *a, const struct silence *s)
 	return n;
 }
 
+struct covered {
+	const struct silence *silence;
+	unsigned n;
+};
+
+static void
+cover(struct alerts *a, struct alert_rule *r, const char *subject,
+    struct figure_value v, void *arg)
+{
+	struct covered *c = arg;
+
+	(void)a;
+	(void)v;
+	c->n += matches(c->silence, r, subject);
+}
+
+/* Whether anything is wrong with them or not. */
+static unsigned
+count_covered(struct alerts *a, const struct silence *s)
+{
+	struct covered c = { .silence = s };
+	struct alert_rule *r;
+	struct list *l;
+
+	alerts_foreach_rule(r, a, l)
+		alert_subjects(a, r, cover, &c);
+	return c.n;
+}
+
 json_t *
 alerts_silences_json(struct alerts *a)
 {
@@ -184,6 +213,8 @@ alerts_silences_json(struct alerts *a)
 		    json_integer((json_int_t)(left / USEC_PER_SEC)));
 		json_object_set_new(j, "matches",
 		    json_integer((json_int_t)count_matches(a, s)));
+		json_object_set_new(j, "covers",
+		    json_integer((json_int_t)count_covered(a, s)));
 		json_array_append_new(array, j);
 	}
 	return array;

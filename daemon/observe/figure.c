@@ -17,9 +17,11 @@ enum how {
 	SECONDS,		/* a uint64_t in us */
 	SECONDS_SINCE,		/* a monotonic time in us; 0: not known */
 	Q_PAUSED, Q_BACKLOG, Q_AGE, Q_SAMPLED, Q_DELAYED, Q_DEAD, Q_IN_FLIGHT,
-	Q_PREFETCH, Q_ERROR_RATE, Q_RATE, Q_RECEIVED_RATE, Q_MEAN, Q_P50,
+	Q_PREFETCH, Q_RAMP, Q_ERROR_RATE, Q_RATE, Q_RECEIVED_RATE, Q_MEAN, Q_P50,
 	Q_P95, Q_P99, Q_ERRORS, Q_HEALTH, Q_OWN,
-	P_UTILIZATION, P_HEALTH,
+	P_UTILIZATION, P_HEALTH, P_OWN,
+	C_OK, C_LATENCY, C_DAYS,
+	S_MEMBER,		/* of the document, by its name there */
 	O_STATUS, O_READY, O_BACKLOG, O_UPTIME,
 	S_EVENTS, S_PER_MINUTE,	/* offset: the kind of security event */
 	L_TURNS, L_SLOW_TURNS, L_LONGEST_TURN, L_LONGEST_CALLBACK, L_CALLBACKS,
@@ -31,17 +33,20 @@ struct figure_row {
 	enum figure_kind kind;
 	bool windowed;
 	enum how how;
-	size_t offset;		/* in struct queue, pool or engine */
+	size_t offset;		/* in struct queue, pool, dependency, engine */
 };
 
 #define Q	FIGURE_QUEUE
 #define P	FIGURE_POOL
+#define C	FIGURE_CHECK
+#define S	FIGURE_SINK
 #define O	FIGURE_OPERATOR
 #define N	FIGURE_NUMBER
 #define B	FIGURE_BOOL
 #define H	FIGURE_HEALTH
 #define AT_Q(field)	offsetof(struct queue, field)
 #define AT_P(field)	offsetof(struct pool, field)
+#define AT_C(field)	offsetof(struct dependency, field)
 #define AT_E(field)	offsetof(struct engine, field)
 
 static const struct figure_row rows[] = {
@@ -62,6 +67,7 @@ static const struct figure_row rows[] = {
 	{ "queue.held_bytes", Q, N, false, SIZE, AT_Q(bytes_held) },
 	{ "queue.prefetch", Q, N, false, Q_PREFETCH, 0 },
 	{ "queue.credit", Q, N, false, UINT, AT_Q(credit) },
+	{ "queue.ramp", Q, N, false, Q_RAMP, 0 },
 	{ "queue.received", Q, N, false, U64, AT_Q(stats.received) },
 	{ "queue.redelivered", Q, N, false, U64, AT_Q(stats.redelivered) },
 	{ "queue.done", Q, N, false, U64, AT_Q(stats.done) },
@@ -104,6 +110,31 @@ static const struct figure_row rows[] = {
 	{ "pool.last_verdict_seconds", P, N, false, SECONDS_SINCE,
 	    AT_P(stats.last_verdict_us) },
 
+	/* What kinds of pools add to the document: not all have it. */
+	{ "pool.starting", P, N, false, P_OWN, 0 },
+	{ "pool.connections", P, N, false, P_OWN, 0 },
+
+	{ "check.ok", C, B, false, C_OK, 0 },
+	{ "check.latency_ms", C, N, false, C_LATENCY, 0 },
+	{ "check.days_left", C, N, false, C_DAYS, 0 },
+	{ "check.last_looked_seconds", C, N, false, SECONDS_SINCE,
+	    AT_C(looked_us) },
+	{ "check.looks", C, N, false, U64, AT_C(looks) },
+	{ "check.failed", C, N, false, U64, AT_C(failed) },
+
+	{ "sink.failing", S, B, false, S_MEMBER, 0 },
+	{ "sink.queued", S, N, false, S_MEMBER, 0 },
+	{ "sink.sent", S, N, false, S_MEMBER, 0 },
+	{ "sink.failed", S, N, false, S_MEMBER, 0 },
+	{ "sink.dropped", S, N, false, S_MEMBER, 0 },
+	{ "sink.retries", S, N, false, S_MEMBER, 0 },
+	{ "sink.coalesced", S, N, false, S_MEMBER, 0 },
+	{ "sink.last_sent_seconds", S, N, false, S_MEMBER, 0 },
+	{ "sink.up", S, B, false, S_MEMBER, 0 },
+	{ "sink.queued_bytes", S, N, false, S_MEMBER, 0 },
+	{ "sink.batch_max", S, N, false, S_MEMBER, 0 },
+	{ "sink.intervals", S, N, false, S_MEMBER, 0 },
+
 	{ "status", O, H, false, O_STATUS, 0 },
 	{ "health", O, H, false, O_STATUS, 0 },
 	{ "ready", O, B, false, O_READY, 0 },
@@ -142,6 +173,8 @@ static const struct figure_row rows[] = {
 
 #undef Q
 #undef P
+#undef C
+#undef S
 #undef O
 #undef N
 #undef B
@@ -154,6 +187,19 @@ static const struct figure_row own_row = { "queue.", FIGURE_QUEUE,
 	FIGURE_NUMBER, false, Q_OWN, 0 };
 
 /* ---- names ---- */
+
+const char *
+figure_scope_name(enum figure_scope s)
+{
+	static const char *const names[FIGURE_NSCOPES] = {
+		[FIGURE_OPERATOR] = "operator", [FIGURE_QUEUE] = "queue",
+		[FIGURE_POOL] = "pool", [FIGURE_CHECK] = "check",
+		[FIGURE_SINK] = "sink",
+	};
+
+	return (size_t)s < ARRAY_SIZE(names) && names[s] != NULL ? names[s] :
+	    "?";
+}
 
 const char *
 figure_name_at(size_t i)
@@ -387,22 +433,26 @@ read_errors(const struct queue *q, const char *type)
 	return is(0);
 }
 
+static struct figure_value
+read_json(const json_t *j)
+{
+	if (json_is_boolean(j))
+		return is(json_is_true(j) ? 1 : 0);
+	return is_if(json_is_number(j), json_number_value(j));
+}
+
 /* What the kind itself adds to the document. */
 static struct figure_value
 read_own(const struct queue *q, const char *name)
 {
-	struct figure_value v = unknown();
-	json_t *own, *j;
+	struct figure_value v;
+	json_t *own;
 
 	if (q->type->ops->status == NULL || q->stopped)
-		return v;
+		return unknown();
 	own = json_object();
 	q->type->ops->status((struct queue *)q, own);
-	j = json_object_get(own, name);
-	if (json_is_number(j))
-		v = is(json_number_value(j));
-	else if (json_is_boolean(j))
-		v = is(json_is_true(j) ? 1 : 0);
+	v = read_json(json_object_get(own, name));
 	json_decref(own);
 	return v;
 }
@@ -425,6 +475,8 @@ read_queue(const struct figure *f, struct observer *o, const struct queue *q)
 		    q->nrunning + q->nsettling);
 	case Q_PREFETCH:
 		return is_if(q->prefetch != 0, q->prefetch);
+	case Q_RAMP:
+		return is_if(q->ramp != 0, q->ramp);
 	case Q_ERROR_RATE:
 	case Q_RATE:
 	case Q_RECEIVED_RATE:
@@ -448,6 +500,8 @@ static struct figure_value
 read_pool(const struct figure *f, struct observer *o, const struct pool *p)
 {
 	unsigned busy = MIN(p->busy, p->workers);
+	struct figure_value v;
+	json_t *own;
 
 	switch (f->row->how) {
 	case P_UTILIZATION:
@@ -455,8 +509,31 @@ read_pool(const struct figure *f, struct observer *o, const struct pool *p)
 		    round(100.0 * busy / p->workers));
 	case P_HEALTH:
 		return health_is(watch_find_pool(o, p)->check.state);
+	case P_OWN:
+		if (p->type->ops->status == NULL)
+			return unknown();
+		own = json_object();
+		p->type->ops->status((struct pool *)p, own);
+		v = read_json(json_object_get(own, strchr(f->name, '.') + 1));
+		json_decref(own);
+		return v;
 	default:
 		return read_at(f->row, p);
+	}
+}
+
+static struct figure_value
+read_check(const struct figure *f, const struct dependency *d)
+{
+	switch (f->row->how) {
+	case C_OK:
+		return is_if(d->state != DEPENDENCY_PENDING, dependency_ok(d));
+	case C_LATENCY:
+		return is_if(d->latency_us != 0, (double)d->latency_us / 1000);
+	case C_DAYS:
+		return is_if(d->days_known, (double)d->days_left);
+	default:
+		return read_at(f->row, d);
 	}
 }
 
@@ -514,14 +591,18 @@ read_operator(const struct figure *f, struct observer *o)
 }
 
 struct figure_value
-figure_read(const struct figure *f, struct observer *o, const struct queue *q,
-    const struct pool *p)
+figure_read(const struct figure *f, struct observer *o, const void *subject)
 {
 	switch (f->scope) {
 	case FIGURE_QUEUE:
-		return read_queue(f, o, q);
+		return read_queue(f, o, subject);
 	case FIGURE_POOL:
-		return read_pool(f, o, p);
+		return read_pool(f, o, subject);
+	case FIGURE_CHECK:
+		return read_check(f, subject);
+	case FIGURE_SINK:
+		return read_json(json_object_get(subject,
+		    strchr(f->name, '.') + 1));
 	default:
 		return read_operator(f, o);
 	}

@@ -3,9 +3,11 @@
  *
  *	queue.backlog, queue.processing_ms.p95, queue.errors.timeout, ...
  *	pool.utilization_percent, ...	loop.slow_turns, ...
+ *	check.ok, check.days_left, ...	sink.failing, sink.queued, ...
  *	status, backlog, ready, ...	of the operator as a whole
  *
- * Read from the engine's counters without making the document.  What a kind
+ * Read from the counters without making the document (but for sink.X: those
+ * are in a folder above, and only their document is known here).  What a kind
  * of queue adds by itself (queue_ops.status) goes by its name too; which names
  * these are only the running queue can tell.
  *
@@ -22,7 +24,14 @@ enum figure_scope {
 	FIGURE_OPERATOR = 1,
 	FIGURE_QUEUE,			/* one for each queue */
 	FIGURE_POOL,			/* one for each pool */
+	FIGURE_CHECK,			/* one for each [Check NAME] */
+	FIGURE_SINK,			/* one for each sink: "slack",
+					   "kuma:health" */
+	FIGURE_NSCOPES,
 };
+
+/* "operator", "queue", "pool", "check", "sink": what a name begins with. */
+const char *figure_scope_name(enum figure_scope);
 
 enum figure_kind {
 	FIGURE_NUMBER = 1,
@@ -59,13 +68,14 @@ int	figure_find(const char *name, size_t n, const char *const *own,
 	    struct figure *ret, struct buffer *why);
 
 /*
- * q for a queue's figure, p for a pool's, else NULL.  Not known are: what the
+ * subject: the struct queue, pool or dependency (check_impl.h), or the json_t
+ * of the sink in the document; NULL for the operator.  Not known are: what the
  * document shows as null; the backlog of a queue that is not connected or was
  * not asked lately; a windowed figure without a message in the window; health
  * while it is "starting".
  */
 struct figure_value figure_read(const struct figure *, struct observer *,
-	    const struct queue *, const struct pool *);
+	    const void *subject);
 
 /* "1200", "12.5", "yes", "degraded"; "not known" for NAN. */
 #define FIGURE_TEXT_BYTES	32

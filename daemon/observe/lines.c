@@ -1,27 +1,16 @@
 #include "observe/watch.h"
 
+#include <stdio.h>
+
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
 
-/* Not in the middle of a UTF-8 sequence. */
-static size_t
-cut_at(const char *text, size_t max)
-{
-	size_t n = strnlen(text, max + 1);
-
-	if (n <= max)
-		return n;
-	for (n = max; n > max - 4; n--)
-		if (((unsigned char)text[n] & 0xc0) != 0x80)
-			break;
-	return n;
-}
-
 static void
 copy_cut(char *to, size_t size, const char *text)
 {
-	size_t n = text != NULL ? cut_at(text, size - 1) : 0;
+	size_t n = text != NULL ? json_utf8_cut((struct slice){ text,
+	    strnlen(text, size) }, size - 1) : 0;
 
 	if (n != 0)
 		memcpy(to, text, n);
@@ -110,12 +99,53 @@ observer_on_log(struct observer *o, void (*fn)(void *owner), void *owner)
 	o->log.owner = owner;
 }
 
+void
+observer_check_lines(const struct observer *o, const char *check,
+    struct recent_lines *ret)
+{
+	uint64_t end = MAX(o->log.next, 1);
+	unsigned n = 0;
+
+	memset(ret, 0, sizeof(*ret));
+	for (uint64_t k = end; k-- > 1 && end - k <= LOG_LINES &&
+	    n < RECENT_LINES;) {
+		const struct log_line *line = &o->log.line[k % LOG_LINES];
+		/* The newest comes last. */
+		struct recent_line *r = &ret->line[RECENT_LINES - 1 - n];
+
+		if (strncmp(line->check, check, LOG_NAME_BYTES - 1) != 0)
+			continue;
+		r->at_us = line->at_us;
+		r->level = line->level;
+		copy_cut(r->text, sizeof(r->text), line->text);
+		n++;
+	}
+	ret->n = n;
+	ret->first = (RECENT_LINES - n) % RECENT_LINES;
+}
+
 /* ---- from the log ---- */
+
+/* With the message's id, which people look for: a peer made it up. */
+static const char *
+with_message(const struct log_fields *f, const char *text,
+    char out[LOG_LINE_BYTES])
+{
+	char id[81];
+
+	if (f->message.n == 0)
+		return text;
+	error_quote(f->message, id, sizeof(id));
+	snprintf(out, LOG_LINE_BYTES, "message %s: %s", id, text);
+	return out;
+}
 
 static void
 on_line(void *owner, enum log_level level, const struct log_fields *f,
-    const char *text)
+    const char *line)
 {
+	char whole[LOG_LINE_BYTES];
+	const char *text = with_message(f, line, whole);
 	struct observer *o = owner;
 	struct list *l;
 

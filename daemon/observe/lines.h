@@ -4,7 +4,7 @@
  * Taken from the log as it is written (log_watch in base/log.h): an alert can
  * show why, and the page what happened.  Bounded; a line that is too long is
  * cut.  What workers print themselves is not kept: it may hold a message's
- * body.
+ * body.  A line about a message begins with its id.
  */
 #ifndef BOT_OBSERVE_LINES_H
 #define BOT_OBSERVE_LINES_H
@@ -51,6 +51,10 @@ struct log_lines {			/* zeros: none */
 	void (*on_line)(void *owner);	/* observer_on_log() */
 	void *owner;
 };
+
+/* The last ones that are still kept of that [Check NAME]. */
+void	observer_check_lines(const struct observer *, const char *check,
+	    struct recent_lines *ret);
 
 /* From now on the observer's watches get the lines that name them. */
 void	recent_lines_watch(struct observer *);

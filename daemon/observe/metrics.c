@@ -641,7 +641,7 @@ add_alerts(struct buffer *b, const struct alerts *a)
 /* ---- sinks ---- */
 
 static void
-add_sinks(struct buffer *b, json_t *sinks)
+add_sinks(struct buffer *b, struct observer *o)
 {
 	static const struct {
 		const char *member, *name, *type, *help;
@@ -652,6 +652,8 @@ add_sinks(struct buffer *b, json_t *sinks)
 		    "What a sink's peer did not take." },
 		{ "dropped", "sink_dropped", "counter",
 		    "What was never sent, since too much waited." },
+		{ "coalesced", "sink_coalesced", "counter",
+		    "What became one with another that waited." },
 		{ "retries", "sink_retries", "counter",
 		    "Requests of a sink that are made again." },
 		{ "queued", "sink_queued", "gauge",
@@ -659,22 +661,24 @@ add_sinks(struct buffer *b, json_t *sinks)
 		{ "failing", "sink_failing", "gauge",
 		    "Whether nothing can be sent at the moment (1)." },
 	};
+	json_t *sinks = observer_sinks(o), *sink;
+	const char *name;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		bool counter = strcmp(rows[i].type, "counter") == 0;
-		const char *name;
-		json_t *sink;
 
 		family(b, rows[i].name, rows[i].type, NULL, rows[i].help);
 		json_object_foreach(sinks, name, sink) {
 			const json_t *v = json_object_get(sink,
 			    rows[i].member);
 
-			u64_sample(b, rows[i].name, counter ? "_total" : "",
-			    "sink", name, json_is_true(v) ? 1 :
-			    (uint64_t)MAX(json_integer_value(v), 0));
+			if (v != NULL)
+				u64_sample(b, rows[i].name, counter ? "_total" :
+				    "", "sink", name, json_is_true(v) ? 1 :
+				    (uint64_t)MAX(json_integer_value(v), 0));
 		}
 	}
+	json_decref(sinks);
 }
 
 void
@@ -686,12 +690,7 @@ observer_metrics(struct observer *o, struct buffer *b)
 	add_security(b, o);
 	if (o->alerts != NULL)
 		add_alerts(b, o->alerts);
-	if (o->sinks != NULL) {
-		json_t *sinks = o->sinks(o->sinks_owner);
-
-		add_sinks(b, sinks);
-		json_decref(sinks);
-	}
+	add_sinks(b, o);
 	add_process(b, o);
 	buffer_add_str(b, "# EOF\n");
 }

@@ -330,6 +330,12 @@ observer_set_sinks(struct observer *o, observer_part_fn *fn, void *owner)
 	o->sinks_owner = owner;
 }
 
+json_t *
+observer_sinks(struct observer *o)
+{
+	return o->sinks != NULL ? o->sinks(o->sinks_owner) : json_object();
+}
+
 uint64_t
 observer_latency_us(const struct observer *o)
 {

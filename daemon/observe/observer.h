@@ -42,6 +42,8 @@ void	observer_set_guards(struct observer *, const struct guards *);
    is empty. */
 typedef json_t *observer_part_fn(void *owner);
 void	observer_set_sinks(struct observer *, observer_part_fn *, void *owner);
+/* That part, {} when there is none; a new reference. */
+json_t	*observer_sinks(struct observer *);
 /* After a reload or removal: forgets queues and pools that are gone. */
 void	observer_refresh(struct observer *);
 

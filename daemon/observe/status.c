@@ -493,8 +493,7 @@ observer_status(struct observer *o)
 	    "max_bytes", (json_int_t)e->max_bytes));
 	set(j, "alerts", o->alerts != NULL ? alerts_json(o->alerts) :
 	    json_array());
-	set(j, "sinks", o->sinks != NULL ? o->sinks(o->sinks_owner) :
-	    json_object());
+	set(j, "sinks", observer_sinks(o));
 	set(j, "security", security_object(o));
 	set(j, "loop", loop_object(o->loop));
 	set(j, "process", process_object(o->loop));

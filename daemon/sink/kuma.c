@@ -62,6 +62,7 @@ struct kuma {
 	struct sinks *sinks;
 	char *label;
 	struct sink_record record;	/* its name: "kuma:LABEL" */
+	struct sink_way way;
 	char *name;
 	struct config *config;		/* a reference */
 	const struct config_section *section;
@@ -135,7 +136,7 @@ failed(struct kuma *k, const struct error *err, uint64_t least_us)
 		k->record.retries++;
 	k->not_before_us = clock_monotonic_us() + delay;
 	k->due_us = k->not_before_us;
-	sink_failed(&k->record, err, MAX(delay, LOOK_US));
+	sink_failed(&k->record, &k->way, err, MAX(delay, LOOK_US));
 }
 
 static void
@@ -172,7 +173,7 @@ judge(struct kuma *k, const struct http_response *r)
 	}
 	k->failures = 0;
 	k->record.sent++;
-	sink_worked(&k->record);
+	sink_worked(&k->record, &k->way);
 }
 
 static void
@@ -267,7 +268,7 @@ on_timer(struct timer *t)
 	if (k->known && k->up == up && now < k->due_us)
 		return;
 	text = buffer_slice(&msg);
-	text.n = MIN(text.n, (size_t)MESSAGE_MAX);
+	text.n = json_utf8_cut(text, MESSAGE_MAX);
 	send_beat(k, up, text);
 }
 

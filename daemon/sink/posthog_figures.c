@@ -53,12 +53,11 @@ find_figures(const struct row *rows, struct figure *figures, size_t n)
 /* What is not known is left out: an average then is of what is known. */
 static void
 set_figures(struct posthog *k, json_t *j, const struct row *rows,
-    const struct figure *figures, size_t n, const struct queue *q,
-    const struct pool *p)
+    const struct figure *figures, size_t n, const void *subject)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct figure_value v = figure_read(&figures[i],
-		    k->sinks->p.observer, q, p);
+		    k->sinks->p.observer, subject);
 
 		if (v.known)
 			set(j, rows[i].key, figures[i].kind == FIGURE_BOOL ?
@@ -125,8 +124,7 @@ add_queue(struct posthog *k, const struct posthog_queue *b,
 		set(p, "error_rate_percent", percent(failed, attempts));
 	set(p, "rate_per_second", json_number((double)attempts / seconds, 3));
 	set_processing(p, b, q);
-	set_figures(k, p, queue_rows, queue_figures, ARRAY_SIZE(queue_rows), q,
-	    NULL);
+	set_figures(k, p, queue_rows, queue_figures, ARRAY_SIZE(queue_rows), q);
 	posthog_event_add(k, "bot_operator_queue", p);
 }
 
@@ -146,8 +144,7 @@ add_pool(struct posthog *k, const struct posthog_pool *b,
 	set(p, "timeouts", json_count(pool->stats.timeouts - b->timeouts));
 	set(p, "utilization_percent", b->workers == 0 ? json_integer(0) :
 	    percent(MIN(b->busy, b->workers), b->workers));
-	set_figures(k, p, pool_rows, pool_figures, ARRAY_SIZE(pool_rows), NULL,
-	    pool);
+	set_figures(k, p, pool_rows, pool_figures, ARRAY_SIZE(pool_rows), pool);
 	posthog_event_add(k, "bot_operator_pool", p);
 }
 

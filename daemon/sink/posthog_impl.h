@@ -80,6 +80,7 @@ struct posthog {
 	struct sinks *sinks;
 	struct posthog_settings settings;
 	struct sink_record record;	/* counts events */
+	struct sink_way way;
 	char host[256];			/* of this machine */
 	char *instance, *distinct_id;
 

@@ -18,22 +18,18 @@ taken(struct posthog *k, unsigned n)
 	k->failures = 0;
 	k->record.sent += n;
 	posthog_events_drop(k, n);
-	sink_worked(&k->record);
+	sink_worked(&k->record, &k->way);
 }
 
 static void
 refused(struct posthog *k, unsigned n, const struct posthog_answer *a)
 {
-	bool news = !k->record.failing ||
-	    strcmp(k->record.error.code, a->error.code) != 0;
+	bool news = sink_way_failed(&k->record, &k->way, &a->error);
 	char span[CLOCK_SPAN_BYTES];
 	uint64_t delay = MAX(a->retry_after_us, POSTHOG_GAP_US);
 
 	k->failures = 0;
 	k->record.failed += n;
-	k->record.error = a->error;
-	k->record.error_at_us = clock_realtime_us();
-	k->record.failing = true;
 	posthog_events_drop(k, n);
 	k->next_us = clock_monotonic_us() + delay;
 	if (news)
@@ -56,7 +52,7 @@ try_later(struct posthog *k, const struct posthog_answer *a)
 	delay = http_retry_delay_us(k->failures, POSTHOG_BACKOFF_US,
 	    POSTHOG_BACKOFF_MAX_US, least);
 	k->next_us = clock_monotonic_us() + delay;
-	sink_failed(&k->record, &a->error, delay);
+	sink_failed(&k->record, &k->way, &a->error, delay);
 }
 
 /* One that is too large by itself will never be taken. */

@@ -10,16 +10,27 @@
 
 /* ---- how it goes ---- */
 
-void
-sink_failed(struct sink_record *r, const struct error *err, uint64_t next_us)
+bool
+sink_way_failed(struct sink_record *r, struct sink_way *way,
+    const struct error *err)
 {
-	bool news = !r->failing || strcmp(r->error.code, err->code) != 0;
-	char span[CLOCK_SPAN_BYTES];
+	bool news = !way->failing || strcmp(way->code, err->code) != 0;
 
 	r->error = *err;
 	r->error_at_us = clock_realtime_us();
-	r->failing = true;
-	if (!news)
+	r->failing += !way->failing;
+	way->failing = true;
+	memcpy(way->code, err->code, sizeof(way->code));
+	return news;
+}
+
+void
+sink_failed(struct sink_record *r, struct sink_way *way,
+    const struct error *err, uint64_t next_us)
+{
+	char span[CLOCK_SPAN_BYTES];
+
+	if (!sink_way_failed(r, way, err))
 		return;
 	log_warning(&((struct log_fields){ .event = EVENT_SINK_FAILED,
 	    .error_type = err->code }), "%s: %s (%s); trying again in %s, and "
@@ -39,13 +50,22 @@ sink_refused(struct sink_record *r, const struct error *err)
 }
 
 void
-sink_worked(struct sink_record *r)
+sink_worked(struct sink_record *r, struct sink_way *way)
 {
-	if (r->failing)
-		log_notice(LOG_EVENT(EVENT_SINK_WORKS), "%s: works again",
-		    r->name);
-	r->failing = false;
+	bool failed = way->failing;
+
+	sink_way_reset(r, way);
+	if (failed)
+		log_notice(LOG_EVENT(EVENT_SINK_WORKS), "%s: works again%s",
+		    r->name, r->failing != 0 ? ", but not everywhere" : "");
 	r->sent_us = clock_monotonic_us();
+}
+
+void
+sink_way_reset(struct sink_record *r, struct sink_way *way)
+{
+	r->failing -= way->failing;
+	way->failing = false;
 }
 
 void
@@ -83,7 +103,7 @@ sink_record_json(const struct sink_record *r)
 	json_object_set_new(j, "failed", json_count(r->failed));
 	json_object_set_new(j, "dropped", json_count(r->dropped));
 	json_object_set_new(j, "retries", json_count(r->retries));
-	json_object_set_new(j, "failing", json_boolean(r->failing));
+	json_object_set_new(j, "failing", json_boolean(r->failing != 0));
 	json_object_set_new(j, "last_sent_seconds", r->sent_us == 0 ?
 	    json_null() : json_count((now - MIN(now, r->sent_us)) /
 	    USEC_PER_SEC));
@@ -212,10 +232,48 @@ check_notify(struct config *c)
 	}
 }
 
+static bool
+is_sink(struct config *c, const char *name)
+{
+	const char *label = strchr(name, ':');
+
+	if (label != NULL)
+		return strncmp(name, "kuma:", 5) == 0 &&
+		    config_find(c, "Kuma", label + 1) != NULL;
+	return (strcmp(name, "slack") == 0 &&
+	    config_next(c, "Slack", NULL) != NULL) ||
+	    (strcmp(name, "posthog") == 0 &&
+	    config_next(c, "PostHog", NULL) != NULL);
+}
+
+/* Sinks= of a rule: a name without a pattern in it must be there. */
+static void
+check_watched_sinks(struct config *c)
+{
+	const struct config_section *s = NULL;
+
+	while ((s = config_next(c, "Alert", s)) != NULL) {
+		char *const *word = config_words(s, "Sinks");
+
+		for (; *word != NULL; word++) {
+			const char *name = *word + (**word == '!');
+
+			if (strpbrk(name, "*?[\\") == NULL &&
+			    !is_sink(c, name))
+				config_problem(c, s, "Sinks", "there is no "
+				    "sink \"%.80s\": it is slack with a "
+				    "[Slack], posthog with a [PostHog], or "
+				    "kuma:NAME with a [Kuma NAME]",
+				    name);
+		}
+	}
+}
+
 void
 sinks_check(struct config *c)
 {
 	check_notify(c);
+	check_watched_sinks(c);
 	slack_check(c);
 	posthog_check(c);
 	kumas_check(c);

@@ -20,6 +20,12 @@ struct sinks {
 	struct list kumas;
 };
 
+/* One way of a sink: it may have several, which fail apart from each other. */
+struct sink_way {
+	bool failing;			/* since then nothing worked */
+	char code[sizeof(((struct error *)NULL)->code)];	/* as logged */
+};
+
 /* How it goes with one peer. */
 struct sink_record {
 	const char *name;		/* "kuma:health"; the owner's */
@@ -28,15 +34,20 @@ struct sink_record {
 	uint64_t sent_us;		/* monotonic, of the last; 0: none */
 	struct error error;		/* the last one */
 	uint64_t error_at_us;		/* wall clock */
-	bool failing;			/* since then nothing worked */
+	unsigned failing;		/* so many of its ways are */
 };
 
-/* Nothing works; logged when it is news.  It is tried again in next_us. */
-void	sink_failed(struct sink_record *, const struct error *,
-	    uint64_t next_us);
+/* Keeps it; true when that is news. */
+bool	sink_way_failed(struct sink_record *, struct sink_way *,
+	    const struct error *);
+/* Nothing works there; logged when it is news.  It is tried again in next_us. */
+void	sink_failed(struct sink_record *, struct sink_way *,
+	    const struct error *, uint64_t next_us);
 /* One message will never be sent. */
 void	sink_refused(struct sink_record *, const struct error *);
-void	sink_worked(struct sink_record *);
+void	sink_worked(struct sink_record *, struct sink_way *);
+/* It is not used any more. */
+void	sink_way_reset(struct sink_record *, struct sink_way *);
 void	sink_dropped(struct sink_record *, unsigned n, const char *why);
 /* {"sent","failed","dropped","retries","failing","last_sent_seconds",
    "last_error"} */

@@ -3,8 +3,8 @@
  *
  * Repeats of an alert that wait become one: firing or "still firing" behind
  * firing; and of firing, over, firing again only the last firing is left, with
- * how many it was.  So an alert has at most three items however long Slack is
- * not there, and QueueMax= bounds the alerts.
+ * how many it was.  So an alert has at most three items that wait, however long
+ * Slack is not there, and QueueMax= bounds the alerts.
  */
 #include <stdio.h>
 
@@ -19,23 +19,16 @@
 struct slack_thread *
 slack_thread_find(struct slack *k, const char *key)
 {
-	struct list *l;
+	struct hash_node *n = hash_find(&k->by_key, slice_of(key));
 
-	list_foreach(l, &k->threads) {
-		struct slack_thread *t =
-		    list_entry(l, struct slack_thread, link);
-
-		if (strcmp(t->key, key) == 0)
-			return t;
-	}
-	return NULL;
+	return n != NULL ? container_of(n, struct slack_thread, node) : NULL;
 }
 
 void
 slack_thread_free(struct slack *k, struct slack_thread *t)
 {
 	list_remove(&t->link);
-	k->nthreads--;
+	hash_remove(&k->by_key, &t->node);
 	free(t->key);
 	free(t);
 }
@@ -49,7 +42,7 @@ slack_thread_set(struct slack *k, const char *key, const char *channel,
 	if (t != NULL)
 		slack_thread_free(k, t);
 	/* The oldest goes: its end will be a message of its own. */
-	if (k->nthreads >= ALERTS_MAX)
+	if (k->by_key.count >= ALERTS_MAX)
 		slack_thread_free(k, list_first_entry(&k->threads,
 		    struct slack_thread, link));
 	t = new0(struct slack_thread);
@@ -57,7 +50,7 @@ slack_thread_set(struct slack *k, const char *key, const char *channel,
 	snprintf(t->channel, sizeof(t->channel), "%s", channel);
 	snprintf(t->ts, sizeof(t->ts), "%s", ts);
 	list_push_back(&k->threads, &t->link);
-	k->nthreads++;
+	hash_insert(&k->by_key, &t->node, slice_of(t->key));
 }
 
 /* ---- items ---- */
@@ -101,6 +94,7 @@ item_new(struct slack *k, const struct alert_event *e)
 
 	list_init(&i->link);
 	i->key = xasprintf("%s/%s", e->rule, e->subject_title);
+	i->tag = hash_of(slice_of(i->key));
 	i->kind = e->kind;
 	i->severity = e->severity;
 	i->times = 1;
@@ -119,14 +113,15 @@ find_waiting(struct slack_lane *lane, const char *key,
     struct slack_item *ret[2])
 {
 	struct slack_item *flying = slack_lane_flying(lane);
+	uint64_t tag = hash_of(slice_of(key));
 	unsigned n = 0;
 
 	for (struct list *l = lane->items.prev; l != &lane->items && n < 2;
 	    l = l->prev) {
 		struct slack_item *i = list_entry(l, struct slack_item, link);
 
-		if (i == flying || i->ticket != 0 || i->step > SLACK_POST ||
-		    strcmp(i->key, key) != 0)
+		if (i->tag != tag || i == flying || i->ticket != 0 ||
+		    i->step > SLACK_POST || strcmp(i->key, key) != 0)
 			continue;
 		ret[n++] = i;
 	}
@@ -198,6 +193,48 @@ on_event(struct alert_sink *sink, const struct alert_event *e)
 	slack_lane_add(lane, item_new(k, e));
 }
 
+/* ---- over a restart ---- */
+
+/* Where its message is, so that its end can change it. */
+static json_t *
+on_memo(struct alert_sink *sink, const char *rule, const char *subject_title,
+    bool *ret_waits)
+{
+	struct slack *k = sink->owner;
+	_cleanup_free_ char *key = xasprintf("%s/%s", rule, subject_title);
+	const struct slack_thread *t = slack_thread_find(k, key);
+	uint64_t tag = hash_of(slice_of(key));
+	struct list *l;
+
+	for (unsigned n = 0; n < SLACK_SEVERITIES; n++)
+		list_foreach(l, &k->lanes[n].items) {
+			const struct slack_item *i =
+			    list_entry(l, struct slack_item, link);
+
+			*ret_waits |= i->tag == tag && i->ticket == 0 &&
+			    i->kind != ALERT_EVENT_REPEAT &&
+			    strcmp(i->key, key) == 0;
+		}
+	return t == NULL ? NULL : json_pack("{s:o,s:o}", "channel",
+	    json_text(t->channel), "ts", json_text(t->ts));
+}
+
+static void
+on_recall(struct alert_sink *sink, const char *rule,
+    const char *subject_title, const json_t *memo)
+{
+	struct slack *k = sink->owner;
+	_cleanup_free_ char *key = xasprintf("%s/%s", rule, subject_title);
+	const char *channel = json_string_value(json_object_get(memo,
+	    "channel"));
+	const char *ts = json_string_value(json_object_get(memo, "ts"));
+
+	/* The file may say anything. */
+	if (channel != NULL && ts != NULL && strlen(channel) < SLACK_ID_BYTES &&
+	    strlen(ts) < SLACK_ID_BYTES)
+		slack_thread_set(k, key, channel, ts);
+}
+
 /* ---- settings ---- */
 
 /* Severities with the same target share a lane. */
@@ -213,6 +250,8 @@ assign_lanes(struct slack *k)
 				lane = k->lane_of[j];
 		k->lane_of[i] = lane;
 		k->lanes[i].target = k->settings.target[i];
+		if (lane != i)		/* nothing goes there any more */
+			sink_way_reset(&k->record, &k->lanes[i].way);
 	}
 }
 
@@ -234,6 +273,7 @@ slack_new(struct sinks *all, const struct config_section *s)
 	k->sinks = all;
 	k->record.name = "slack";
 	list_init(&k->threads);
+	hash_init(&k->by_key);
 	if (gethostname(k->host, sizeof(k->host) - 1) < 0)
 		snprintf(k->host, sizeof(k->host), "unknown");
 	slack_settings_read(&k->settings, all->config, s);
@@ -244,6 +284,8 @@ slack_new(struct sinks *all, const struct config_section *s)
 	(void)slack_make_client(k, &err);
 	k->sink.name = "slack";
 	k->sink.notify = on_event;
+	k->sink.memo = on_memo;
+	k->sink.recall = on_recall;
 	k->sink.owner = k;
 	alerts_add_sink(all->p.alerts, &k->sink);
 	return k;
@@ -299,15 +341,17 @@ slack_free(struct slack *k)
 
 	if (k == NULL)
 		return;
+	/* While it still knows what waits. */
+	alerts_remove_sink(k->sinks->p.alerts, &k->sink);
 	n = queued(k);
 	if (n != 0)
 		sink_dropped(&k->record, n, "the sink ends");
 	for (unsigned i = 0; i < SLACK_SEVERITIES; i++)
 		slack_lane_done(&k->lanes[i]);
-	alerts_remove_sink(k->sinks->p.alerts, &k->sink);
 	while (!list_empty(&k->threads))
 		slack_thread_free(k, list_first_entry(&k->threads,
 		    struct slack_thread, link));
+	hash_done(&k->by_key);
 	http_client_free(k->http);
 	slack_settings_done(&k->settings);
 	free(k);

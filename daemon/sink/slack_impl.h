@@ -13,6 +13,7 @@
 #ifndef BOT_SINK_SLACK_IMPL_H
 #define BOT_SINK_SLACK_IMPL_H
 
+#include "base/hash.h"
 #include "sink/sink_impl.h"
 #include "sink/slack_text.h"
 
@@ -39,6 +40,7 @@ enum slack_step {
 struct slack_item {
 	struct list link;
 	char *key;			/* "backlog/queue:orders" */
+	uint64_t tag;			/* hash_of() it */
 	enum alert_event_kind kind;
 	enum alert_severity severity;
 	enum slack_step step;		/* 0: not begun */
@@ -50,7 +52,8 @@ struct slack_item {
 
 /* An alert that fires, and its message. */
 struct slack_thread {
-	struct list link;
+	struct list link;		/* the oldest first */
+	struct hash_node node;
 	char *key;
 	char channel[SLACK_ID_BYTES];	/* its id, not its name */
 	char ts[SLACK_ID_BYTES];
@@ -63,6 +66,7 @@ struct slack_lane {
 	struct list items;
 	unsigned n;
 	unsigned failures;		/* in a row */
+	struct sink_way way;
 	uint64_t next_us;		/* monotonic; not before */
 	struct timer timer;		/* the next try */
 	struct timer deadline;		/* of the first ticket */
@@ -94,7 +98,7 @@ struct slack {
 	struct slack_lane lanes[SLACK_SEVERITIES];
 	unsigned lane_of[SLACK_SEVERITIES];
 	struct list threads;
-	unsigned nthreads;
+	struct hash by_key;		/* the same */
 	uint64_t coalesced;
 	char host[256];
 };

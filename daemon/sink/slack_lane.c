@@ -79,7 +79,7 @@ taken(struct slack_lane *lane, struct slack_item *i,
 	_cleanup_free_ char *text = NULL;
 	struct slack_thread *t;
 
-	sink_worked(&k->record);
+	sink_worked(&k->record, &lane->way);
 	if (next_step(i))
 		return;
 	k->record.sent++;
@@ -89,6 +89,8 @@ taken(struct slack_lane *lane, struct slack_item *i,
 	t = slack_thread_find(k, i->key);
 	if (i->kind == ALERT_EVENT_RESOLVED && t != NULL)
 		slack_thread_free(k, t);
+	if (i->ticket == 0)
+		alerts_memos_changed(k->sinks->p.alerts);
 	text = k->settings.webhook ? xstrdup("posted by the webhook") :
 	    xasprintf("posted to %s", lane->target);
 	finish(lane, i, true, text);
@@ -141,7 +143,7 @@ failed(struct slack_lane *lane, struct slack_item *i,
 		return;
 	}
 	k->record.retries++;
-	sink_failed(&k->record, &a->error, delay);
+	sink_failed(&k->record, &lane->way, &a->error, delay);
 	lane->next_us = now + delay;
 }
 
@@ -201,7 +203,9 @@ add_headers(struct http_request *q, struct buffer *out)
 static void
 choose_step(struct slack *k, struct slack_item *i)
 {
-	bool thread = slack_thread_find(k, i->key) != NULL;
+	/* A webhook can change nothing: threads are of a token before it. */
+	bool thread = !k->settings.webhook &&
+	    slack_thread_find(k, i->key) != NULL;
 
 	if (i->step != 0)
 		return;
@@ -367,8 +371,8 @@ on_deadline(struct timer *t)
 			continue;
 		text = xasprintf("not sent in time, %u message%s wait for %s%s"
 		    "%s", lane->n, lane->n == 1 ? "" : "s", target_name(lane),
-		    k->record.failing ? "; last error: " : "",
-		    k->record.failing ? k->record.error.text : "");
+		    lane->way.failing ? "; last error: " : "",
+		    lane->way.failing ? k->record.error.text : "");
 		k->record.failed++;
 		finish(lane, i, false, text);
 	}

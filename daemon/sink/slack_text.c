@@ -138,8 +138,12 @@ add_times(struct buffer *b, const struct alert_event *e, unsigned times)
 static const char *
 scope_name(enum figure_scope scope)
 {
-	return scope == FIGURE_QUEUE ? "Queue" : scope == FIGURE_POOL ?
-	    "Pool" : "Subject";
+	static const char *const names[FIGURE_NSCOPES] = {
+		[FIGURE_QUEUE] = "Queue", [FIGURE_POOL] = "Pool",
+		[FIGURE_CHECK] = "Check", [FIGURE_SINK] = "Sink",
+	};
+
+	return names[scope] != NULL ? names[scope] : "Subject";
 }
 
 /* ---- blocks ---- */
@@ -230,6 +234,11 @@ static void
 add_help(struct buffer *out, const struct alert_event *e,
     const struct slack_place *place)
 {
+	/* Of the journal; base/log.c writes them. */
+	static const char *const fields[FIGURE_NSCOPES] = {
+		[FIGURE_QUEUE] = "BOT_QUEUE", [FIGURE_POOL] = "BOT_POOL",
+		[FIGURE_CHECK] = "BOT_CHECK",
+	};
 	_cleanup_buffer_ struct buffer b = BUFFER_INIT, cmd = BUFFER_INIT;
 
 	buffer_add_str(&b, "*Look at*");
@@ -243,9 +252,8 @@ add_help(struct buffer *out, const struct alert_event *e,
 	buffer_add_str(&b, "`\n- `");
 	buffer_clear(&cmd);
 	buffer_add_str(&cmd, "journalctl -t bot-operator -p warning -n 50");
-	if (e->scope != FIGURE_OPERATOR) {
-		buffer_printf(&cmd, " BOT_%s=", e->scope == FIGURE_QUEUE ?
-		    "QUEUE" : "POOL");
+	if (fields[e->scope] != NULL) {
+		buffer_printf(&cmd, " %s=", fields[e->scope]);
 		add_word(&cmd, e->subject);
 	}
 	add_code(&b, buffer_cstr(&cmd), 800);

@@ -18,6 +18,7 @@ from rig import BUILD, SOURCE, Skip
 
 HERE = os.path.join(SOURCE, "tests", "node")
 NODE_MIN = 20                   # what fauxqs asks for
+CI = ["ci", "--omit=dev", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"]
 tried = {}                      # folder: None, or why it cannot be had
 
 
@@ -54,13 +55,10 @@ def install():
     scripts = sorted(glob.glob(os.path.join(HERE, "*.mjs")))
     top = os.path.join(cache(), digest(packages))
     if not os.path.isdir(top):
-        if top not in tried:
-            tried[top] = fetch(packages, top)
-        if tried[top]:
-            raise Skip(tried[top])
+        fetch(packages, top, CI)
     where = os.path.join(top, digest(scripts))
     if not os.path.isdir(where):
-        with lock():
+        with lock(cache()):
             part = where + ".part"
             shutil.rmtree(part, ignore_errors=True)
             if not os.path.isdir(where):
@@ -72,19 +70,28 @@ def install():
 
 
 @contextlib.contextmanager
-def lock():
-    os.makedirs(cache(), exist_ok=True)
-    with open(os.path.join(cache(), "lock"), "w") as f:
+def lock(folder):
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "lock"), "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
 
 
-def fetch(files, where):
-    """None, or what went wrong.  Complete when it gets its name."""
+def fetch(files, where, *commands):
+    """Packages of these files, by npm with these arguments.  Complete when it gets its name; a failure is a Skip,
+    for all that ask again as well."""
+    if where not in tried:
+        tried[where] = install_packages(files, where, commands)
+    if tried[where]:
+        raise Skip(tried[where])
+
+
+def install_packages(files, where, commands):
+    """None, or what went wrong."""
     npm = shutil.which("npm")
     if not npm:
         return "npm is not installed"
-    with lock():
+    with lock(os.path.dirname(where)):
         if os.path.isdir(where):
             return None
         part = where + ".part"
@@ -92,18 +99,28 @@ def fetch(files, where):
         os.makedirs(part)
         for f in files:
             shutil.copy(f, part)
-        try:
-            p = subprocess.run([npm, "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"],
-                               cwd=part, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               universal_newlines=True, timeout=300)
-        except subprocess.TimeoutExpired:
-            return "npm ci did not end within 300 s"
-        if p.returncode != 0:
-            print("# npm ci:\n#   " + p.stdout.strip().replace("\n", "\n#   "))
-            said = [x for x in p.stdout.splitlines() if "error" in x.lower() or "ERR!" in x]
-            return "npm ci failed: " + (said[0] if said else "exit %d" % p.returncode)
+        for command in commands:
+            bad = run_npm([npm] + command, part)
+            if bad:
+                return bad
         os.rename(part, where)
     return None
+
+
+def run_npm(argv, where):
+    what = "npm " + argv[1]
+    # For what is compiled: the headers of the system, where they are.
+    env = dict(os.environ, npm_config_nodedir="/usr") if os.path.exists("/usr/include/node/node.h") else None
+    try:
+        p = subprocess.run(argv, cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           universal_newlines=True, timeout=240, env=env)
+    except subprocess.TimeoutExpired:
+        return what + " did not end within 240 s"
+    if p.returncode == 0:
+        return None
+    print("# %s:\n#   %s" % (what, p.stdout.strip().replace("\n", "\n#   ")))
+    said = [x for x in p.stdout.splitlines() if "error" in x.lower() or "ERR!" in x]
+    return "%s failed: %s" % (what, said[0] if said else "exit %d" % p.returncode)
 
 
 if __name__ == "__main__":

@@ -185,6 +185,10 @@ class Machine(booted.Booted):
     def journal(self, unit="bot-operator.service", *args):
         return self.run(["journalctl", "-q", "-o", "cat", "-u", unit, *args]).stdout
 
+    def warnings(self, unit="bot-operator.service"):
+        """And worse; without what is the busy machine's business."""
+        return [x for x in self.journal(unit, "-p", "warning").splitlines() if not rig.MACHINE.search(x)]
+
     def jobs(self, instance="bot-operator", pause=0.001, restart=True):
         """A queue of the Redis inside, which is started."""
         self.write("/srv/jobs.py", HANDLER)

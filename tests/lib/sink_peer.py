@@ -377,7 +377,8 @@ class KumaPage(Peer):
                 return {"ok": False, "msg": "insert into `monitor` - SQLITE_ERROR: table monitor has no column named "
                         + column}
         number = len(self.monitors) + 1
-        self.monitors[str(number)] = dict({"pushToken": None}, **dict(monitor, id=number))
+        self.monitors[str(number)] = dict({"pushToken": None, "authMethod": None, "basic_auth_user": None,
+                                          "basic_auth_pass": None}, **dict(monitor, id=number))
         return {"ok": self.logged_in, "monitorID": number}
 
     def on_editMonitor(self, monitor):

@@ -141,6 +141,9 @@ def test_silences_by_botctl(r):
     assert "no silences" in d.botctl("silence", "--list").stdout
     made = d.botctl("silence", "deep", "1h", "--reason", "we are at it")
     assert made.stdout == "silence 1: deep for 1h\n", made.stdout
+    typo = d.botctl("silence", "queue:job", "1h").stdout
+    assert typo == "silence 2: queue:job for 1h; there is no rule or subject like that now\n", typo
+    d.botctl("silence", "--end", "2")
     fill(d)
     a = wait_state(d, "firing")
     assert a["silenced"] and a["silence"] == "deep" and not a["notified"], a

@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -525,6 +526,21 @@ def test_only_root_the_user_and_the_group_may(r):
     assert '"ok":true' not in p.stdout
     wait_for("the refusal in the log", lambda: '<4>event=auth_failed src_ip=- user="uid:65534" sender="" '
              'queue="" reason="control socket: gid 65534, pid ' in d.log())
+
+
+def test_the_sample_is_valid_with_and_without_its_comments(r):
+    """Also what stands there to be uncommented; one of the two ways to Slack at a time."""
+    with open(os.path.join(rig.SOURCE, "conf", "bot-operator.conf")) as f:
+        sample = f.read()
+    everything = re.sub(r"(?m)^#(?=\[|[A-Z]\w*=)", "", sample)
+    for ways in (sample, re.sub(r"(?m)^\w*WebhookFile=.*\n", "", everything),
+                 re.sub(r"(?m)^(TokenFile|\w+Channel)=.*\n", "", everything)):
+        conf = r.write("sample.conf", ways)
+        p = subprocess.run([os.path.join(rig.BUILD, "botctl"), "check-config", conf], stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, universal_newlines=True,
+                           env=dict(os.environ, CREDENTIALS_DIRECTORY=r.dir))
+        assert p.returncode == 0, (ways, p.stdout)
+    assert everything.count("[Alert ") == 4 and "[Slack]" in everything and everything.count("[Kuma ") == 2, everything
 
 
 if __name__ == "__main__":

@@ -1,21 +1,11 @@
-"""scripts/kuma-setup: against a scripted page of Uptime Kuma, and a real one where it is installed.
-
-The real one is too much to install for each run (npm: 240 MB and a compiled database).  UPTIME_KUMA names a folder
-where "npm install uptime-kuma" has been.
-"""
-import contextlib
+"""scripts/kuma-setup against a scripted page of Uptime Kuma; test_real_kuma.py has a real one."""
 import json
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import rig  # noqa: E402
-from rig import wait_for  # noqa: E402
 from sink_peer import KumaPage  # noqa: E402
 
 SCRIPT = os.path.join(rig.SOURCE, "scripts", "kuma-setup")
@@ -63,6 +53,7 @@ def test_made_once_changed_when_it_differs(r):
         assert by_name["health"]["interval"] == 30 and by_name["health"]["maxretries"] == 4, by_name["health"]
         assert by_name["push"]["type"] == "push" and by_name["push"]["pushToken"] == token(r), by_name["push"]
         assert json.loads(peer.notifications[0]["config"])["slackwebhookURL"].endswith("s3cr3thook")
+        assert not any(m["authMethod"] for m in by_name.values()), by_name
         # Again: nothing.
         before = json.dumps([peer.monitors, peer.notifications])
         out = run(r, peer.base).stdout
@@ -73,6 +64,13 @@ def test_made_once_changed_when_it_differs(r):
             out = run(r, peer.base, *args, status="http://127.0.0.1:9999/").stdout
             assert out.count("changed: monitor client-sample") == 6 and "backlog (url)" in out, out
             assert ("127.0.0.1:9999/.well-known" in json.dumps(peer.monitors)) == done
+        # A token of the status address, which is nowhere to be read.
+        status_token = r.write("status-token", "t-s3cr3t\n", 0o600)
+        for said, n in (("changed: monitor", 5), ("unchanged: monitor", 6)):
+            out = run(r, peer.base, "--status-token-file", status_token, status="http://127.0.0.1:9999").stdout
+            assert out.count("\n" + said) == n, out
+        assert peer.monitors["2"]["basic_auth_pass"] == "t-s3cr3t" and peer.monitors["2"]["authMethod"] == "basic"
+        assert not peer.monitors["6"]["basic_auth_pass"], peer.monitors["6"]
         # What people have added stays.
         peer.monitors["1"]["notificationIDList"]["7"] = True
         run(r, peer.base)
@@ -92,53 +90,6 @@ def test_what_is_no_uptime_kuma(r):
     assert bad.returncode == 1 and "Uptime Kuma answers 404" in bad.stderr, bad
     bad = run(r, "http://127.0.0.1:%d" % rig.free_port(), check=False)
     assert bad.returncode == 1 and "cannot be reached" in bad.stderr, bad
-
-
-def real_kuma(r):
-    """Its address; as "npm start" would, on loopback."""
-    home = os.environ.get("UPTIME_KUMA")
-    if not home:
-        raise rig.Skip("UPTIME_KUMA names no folder with an installed Uptime Kuma")
-    there = os.path.join(home, "node_modules", "uptime-kuma")
-    # 2.0.0-dev.0 lacks these where it looks for them.
-    for name in os.listdir(os.path.join(there, "db")):
-        old = os.path.join(there, "db", "old_migrations")
-        if name.startswith("patch-") and os.path.isdir(old) and not os.path.exists(os.path.join(old, name)):
-            shutil.copy(os.path.join(there, "db", name), old)
-    port = rig.free_port()
-    data = os.path.dirname(r.path("kuma", "x"))
-    server = os.path.join(there, "server", "server.js")
-    p = rig.Process(r, "kuma", ["sh", "-c", 'cd "$0" && exec node "$1" --host=127.0.0.1 --port="$2"', there, server,
-                                str(port)], env=dict(os.environ, DATA_DIR=data + "/", UPTIME_KUMA_DB_TYPE="sqlite",
-                                                     NODE_ENV="production"))
-
-    def answers():
-        assert p.alive(), p.log()
-        try:
-            return urllib.request.urlopen("http://127.0.0.1:%d/api/entry-page" % port, timeout=2).status == 200
-        except (OSError, urllib.error.URLError):
-            return False
-    wait_for("Uptime Kuma", answers, 60)
-    return "http://127.0.0.1:%d" % port
-
-
-def test_a_real_uptime_kuma_takes_it_all(r):
-    url = real_kuma(r)
-    d = r.daemon(WORLD)
-    out = run(r, url, status=d.base).stdout
-    assert out.count("made: ") == 7, out
-    out = run(r, url, status=d.base).stdout
-    assert out.count("unchanged: ") == 7, out
-    d.write(WORLD + "[Kuma up]\nURL=%s\nPushTokenFile={dir}/token\nInterval=1s\n" % url)
-    d.botctl("reload")
-
-    def opinions():
-        """Of each monitor the last one: 1 is up."""
-        with contextlib.closing(sqlite3.connect(r.path("kuma", "kuma.db"), timeout=10)) as db:
-            return dict(db.execute("select name, (select status from heartbeat where monitor_id = monitor.id "
-                                   "order by id desc limit 1) from monitor"))
-    wait_for("all to be up", lambda: opinions() == {"client-sample " + n: 1 for n in NAMES}, 60)
-    assert d.status()["sinks"]["kuma:up"]["failed"] == 0
 
 
 if __name__ == "__main__":

@@ -402,17 +402,18 @@ def test_page_follows_the_events(r):
 
 def test_page_without_script_is_a_table(r):
     browser.find()
-    r.expect_log("template|dead letters")
-    d = world(r)
+    r.expect_log("template|dead letters|alert dead|slack: ")
+    d = world(r, more="[Slack]\nTokenFile={dir}/none\n[Alert dead]\nWhen=queue.dead > 0\nFor=0\n")
     d.botctl("enqueue", "orders", "--body", "bad")
     d.wait_queue("orders", dead=1)
+    wait_for("Slack to fail", lambda: d.status()["sinks"]["slack"]["failing"])
     b = browser.Browser(r)
     page = b.page(script=False)
     page.open(d.base + "/")
     page.wait("the tables", "document.querySelectorAll('#plain table').length >= 4")
     text = page.text()
-    for part in ("client-sample", "Nothing is wrong." if d.status()["status"] == "ok" else "degraded", "orders",
-                 "invalid_format", "the template <b>x</b> is unknown"):
+    for part in ("client-sample", "dead / queue:orders", "people cannot be told this way: cannot open ", "sink:slack",
+                 "orders", "invalid_format", "the template <b>x</b> is unknown"):
         assert part in text, (part, text)
     assert page.value("document.getElementById('live') === null")
     # It loads itself anew.
@@ -437,4 +438,5 @@ def test_page_asks_for_the_token(r):
     assert page.complaints == [], page.complaints
 
 
-rig.main(globals(), jobs=3)
+if __name__ == "__main__":
+    rig.main(globals(), jobs=3)

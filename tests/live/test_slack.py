@@ -102,6 +102,73 @@ def test_an_alert_is_posted_changed_and_answered_in_its_thread(r):
         assert all(b - a >= 0.95 for a, b in zip(times, times[1:])), times
 
 
+# Almost nothing is taken, so that what waits stays over a restart.
+SLOW = WORLD.replace("BacklogInterval", "RateLimit=1/h\nPrefetch=1\nBacklogInterval")
+
+
+def test_an_end_after_a_restart_changes_the_message(r):
+    r.expect_log(r"alert deep \(.*\) firing")
+    with slack(r) as peer:
+        d = by_token(r, peer, world=SLOW)
+        for i in range(9):
+            d.botctl("enqueue", "jobs", "--body", "message %d" % i)
+        m = wait_for("the message", lambda: peer.channel("#alerts-critical"))[0]
+        wait_sink(d, queued=0, sent=1)
+        # Also when it is killed, soon after.
+        wait_for("the file to be written", lambda: m["ts"] in open(r.path("test.alerts.json")).read())
+        d.kill()
+        by_token(r, peer)
+        wait_for("the answer in the thread", lambda: len(peer.channel("#alerts-critical")) == 2)
+        first, reply = peer.channel("#alerts-critical")
+        assert first["ts"] == m["ts"] and first["edited"] and first["text"].startswith("RESOLVED test@"), first
+        assert reply["thread_ts"] == m["ts"] and reply["text"].startswith("RESOLVED test: "), reply
+
+
+def test_what_waits_is_told_after_a_restart(r):
+    r.expect_log(r"alert deep \(.*\) firing|slack: .*http_503|slack: . messages? not sent: the sink ends")
+    with slack(r) as peer:
+        down = peer.rule("*", status(503))
+        d = by_token(r, peer, world=SLOW)
+        for i in range(9):
+            d.botctl("enqueue", "jobs", "--body", "message %d" % i)
+        wait_sink(d, queued=1, failing=True)
+        d.stop()
+        down.remove()
+        d = by_token(r, peer, world=SLOW)
+        wait_for("the message", lambda: peer.texts("#alerts-critical"))
+        wait_sink(d, queued=0, sent=1)
+        # The end, which waits as well when it is stopped.
+        down = peer.rule("*", status(503))
+        d.write(WORLD + TOKEN % peer.base)
+        d.botctl("reload")
+        wait_for("resolved", lambda: "alert deep (critical) resolved" in d.log())
+        wait_sink(d, queued=1, failing=True)
+        d.stop()
+        down.remove()
+        d = by_token(r, peer)
+        wait_for("the answer in the thread", lambda: len(peer.channel("#alerts-critical")) == 2)
+        wait_sink(d, queued=0, dropped=0)
+        first, reply = peer.channel("#alerts-critical")
+        assert first["text"].startswith("RESOLVED ") and reply["thread_ts"] == first["ts"], (first, reply)
+
+
+def test_a_webhook_in_place_of_a_token_tells_an_end_once(r):
+    r.expect_log(r"alert deep \(.*\) firing")
+    with slack(r) as peer:
+        d = by_token(r, peer)
+        fill(d)
+        wait_for("the message", lambda: peer.channel("#alerts-critical"))
+        d.write(WORLD + HOOK)
+        d.botctl("reload")
+        d.botctl("resume", "jobs")
+        wait_sink(d, queued=0, sent=2)
+        assert [t.split()[0] for t in peer.texts(peer.HOOK)] == ["RESOLVED"], peer.texts(peer.HOOK)
+        assert len(peer.channel("#alerts-critical")) == 1
+        metrics = d.get("/metrics")[1].splitlines()
+        for name, n in (("sent_total", 2), ("failed_total", 0), ("dropped_total", 0), ("queued", 0), ("failing", 0)):
+            assert 'bot_operator_sink_%s{sink="slack"} %d' % (name, n) in metrics, [x for x in metrics if "sink" in x]
+
+
 def test_webhooks_of_severities(r):
     r.expect_log(r"alert deep \(.*\) firing")
     with slack(r) as peer:
@@ -193,6 +260,18 @@ def test_retry_after_is_kept_and_delays_no_other_channel(r):
         assert sink(d)["last_error"]["class"] == "throttled", sink(d)
 
 
+def test_one_channel_that_fails_is_not_hidden_by_another(r):
+    r.expect_log("slack: Slack refuses #alerts-critical|alert deep .* firing|slack: . messages? not sent")
+    with slack(r) as peer:
+        peer.rule("*", not_ok("not_in_channel"), when=lambda q: q.body["channel"] == "#alerts-critical")
+        d = by_token(r, peer)
+        fill(d)
+        wait_sink(d, failing=True, queued=1)
+        assert d.botctl("notify", "--severity", "info", "this works").returncode == 0
+        s = wait_sink(d, sent=1)
+        assert s["failing"] and "works again" not in d.log(), s
+
+
 def test_what_breaks_is_tried_again_and_nothing_is_lost(r):
     r.expect_log("slack: .*(http_503|response_timeout|internal_error)|alert deep .* firing")
     with slack(r) as peer:
@@ -216,6 +295,8 @@ def test_a_wrong_token_waits_until_it_is_mended(r):
         fill(d)
         s = wait_sink(d, failing=True)
         assert s["queued"] == 1 and s["last_error"]["code"] == "invalid_auth", s
+        metrics = d.get("/metrics")[1]
+        assert 'bot_operator_sink_failing{sink="slack"} 1' in metrics
         assert "copy the app's bot token" in s["last_error"]["text"], s
         shown = d.botctl("status").stdout
         assert "sink slack: 1 waiting, 0 dropped: Slack refuses" in shown, shown
@@ -341,6 +422,8 @@ def test_the_configuration_says_what_is_wrong(r):
             ("[Slack]\nWebhookFile=w\nInfoChannel=#x\n", "InfoChannel= has no effect on webhooks"),
             ("[Slack]\nTokenFile=t\nEndpoint=slack.com\n", "it must start with https://"),
             ("[Alert a]\nWhen=backlog > 1\nNotify=slack\n", "Notify=slack, but there is no [Slack]"),
+            ("[Alert a]\nWhen=sink.failing == yes\nSinks=slack\n", 'there is no sink "slack"'),
+            ("[Alert a]\nWhen=sink.failing == yes\nSinks=kuma:* !kuma:x\n", 'there is no sink "kuma:x"'),
             ("[Alert a]\nWhen=backlog > 1\nNotify=slak\n", 'did you mean "slack"?'),
             ("[Kuma a]\nURL=http://127.0.0.1:1\n", "PushTokenFile="),
             ("[Kuma a]\nURL=kuma\nPushTokenFile=t\n", "it must start with https://"),

@@ -57,7 +57,16 @@ struct world {
 static const struct queue_ops rig_queue_ops = { .status = NULL };
 static const struct queue_type rig_queue_type = { .name = "fake",
 	.ops = &rig_queue_ops };
-static const struct handler_ops rig_handler_ops = { .slots = NULL };
+static _unused_ void
+rig_pool_status(struct pool *p, json_t *object)
+{
+	(void)p;
+	(void)json_object_update_new(object, json_pack("{s:i,s:i,s:s}",
+	    "starting", 1001, "connections", 1002, "program", "/bin/cat"));
+}
+
+static const struct handler_ops rig_handler_ops = { .status =
+	rig_pool_status };
 static const struct handler_type rig_handler_type = { .name = "fake",
 	.ops = &rig_handler_ops };
 static const struct config_kind *const rig_schema[] = { &alert_kind, NULL };
@@ -284,6 +293,16 @@ rig_member(struct world *w, const char *key)
 	kept = all;
 	assert_int_equal(json_array_size(all), 1);
 	return json_object_get(json_array_get(all, 0), key);
+}
+
+static _unused_ size_t
+rig_count_silences(struct world *w)
+{
+	json_t *silences = alerts_silences_json(w->a);
+	size_t n = json_array_size(silences);
+
+	json_decref(silences);
+	return n;
 }
 
 #endif

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#include "observe/check_impl.h"
+
 /* ---- When= ---- */
 
 static const char *const own[] = { "taken", NULL };
@@ -116,6 +118,13 @@ test_invariant_9_typos_in_alerts_are_errors(void **state)
 		    "pool.busy is no figure of a queue" },
 		{ "When=queue.backlog > 1\nPools=mail",
 		    "queue.backlog is no figure of a pool" },
+		{ "When=queue.backlog > 1\nChecks=*",
+		    "queue.backlog is no figure of a check" },
+		{ "When=check.ok == no\nChecks=db",
+		    "there is no [Check db]" },
+		{ "When=queue.backlog > 1\nSinks=slack",
+		    "queue.backlog is no figure of a sink" },
+		{ "When=chek.ok == no", "did you mean \"check.ok\"?" },
 		{ "When=queue.backlog > 1\nNotify=pagr",
 		    "there is no sink \"pagr\"; did you mean \"pager\"?; "
 		    "known: none pager mail" },
@@ -168,6 +177,52 @@ test_good_sections_pass(void **state)
 
 /* ---- figures against the document ---- */
 
+/* ---- a check and a sink, filled in by hand ---- */
+
+static struct checks the_checks;
+static struct dependency the_check;
+static json_t *the_sink;
+
+static json_t *
+sinks_of_test(void *owner)
+{
+	(void)owner;
+	return json_pack("{s:O}", "slack", the_sink);
+}
+
+static void
+add_check_and_sink(struct world *w)
+{
+	static const struct check_kind kind = { .key = "TCP" };
+	static char name[] = "db";
+
+	list_init(&the_checks.all);
+	the_checks.engine = &w->engine;
+	the_check = (struct dependency){ .set = &the_checks, .name = name,
+		.kind = &kind, .state = DEPENDENCY_PENDING };
+	list_push_back(&the_checks.all, &the_check.link);
+	the_sink = json_pack("{s:n}", "last_sent_seconds");
+	observer_set_checks(w->o, &the_checks);
+	observer_set_sinks(w->o, sinks_of_test, NULL);
+}
+
+static const void *
+subject_of(struct world *w, enum figure_scope scope)
+{
+	switch (scope) {
+	case FIGURE_QUEUE:
+		return &w->q[0];
+	case FIGURE_POOL:
+		return &w->p;
+	case FIGURE_CHECK:
+		return &the_check;
+	case FIGURE_SINK:
+		return the_sink;
+	default:
+		return NULL;
+	}
+}
+
 /* What the document has that no rule can name: no figure. */
 static bool
 is_no_figure(const char *name)
@@ -193,8 +248,7 @@ compare(struct world *w, const char *name, const json_t *j, unsigned *n)
 		return;
 	if (figure_find(name, strlen(name), NULL, &f, &why) < 0)
 		fail_msg("%s", buffer_cstr(&why));
-	v = figure_read(&f, w->o, f.scope == FIGURE_QUEUE ? &w->q[0] : NULL,
-	    f.scope == FIGURE_POOL ? &w->p : NULL);
+	v = figure_read(&f, w->o, subject_of(w, f.scope));
 	if (!v.known || fabs(v.value - want) > 0.06 + fabs(want) / 1000)
 		fail_msg("%s: %g in the document, %g as a figure", name, want,
 		    v.value);
@@ -216,7 +270,9 @@ compare_all(struct world *w, const char *prefix, json_t *object, unsigned *n)
 		if (json_is_number(j) || json_is_boolean(j))
 			compare(w, name, j, n);
 		else if (json_is_object(j) && strcmp(name, "queues") != 0 &&
-		    strcmp(name, "pools") != 0 && strstr(name, "error") == NULL)
+		    strcmp(name, "pools") != 0 &&
+		    strcmp(name, "dependencies") != 0 &&
+		    strcmp(name, "sinks") != 0 && strstr(name, "error") == NULL)
 			compare_all(w, deeper, j, n);
 	}
 }
@@ -235,6 +291,7 @@ fill_in(struct world *w)
 	q->bytes_held = 600;
 	q->prefetch = 7;
 	q->credit = 8;
+	q->ramp = 38;
 	s->redelivered = 9;
 	s->released = 10;
 	s->retried = 11;
@@ -268,6 +325,19 @@ fill_in(struct world *w)
 	w->engine.max_messages = 35;
 	w->engine.bytes_held = 36;
 	w->engine.max_bytes = 37;
+	the_check.state = DEPENDENCY_UP;
+	the_check.latency_us = 39000;
+	the_check.days_known = true;
+	the_check.days_left = -40;
+	the_check.looked_us = clock_monotonic_us() - 41 * SEC;
+	the_check.looks = 42;
+	the_check.failed = 43;
+	(void)json_object_update_new(the_sink, json_pack("{s:i,s:i,s:i}",
+	    "queued_bytes", 51, "batch_max", 52, "intervals", 53));
+	(void)json_object_update_new(the_sink, json_pack("{s:b,s:b,s:i,s:i,s:i,"
+	    "s:i,s:i,s:i,s:i,s:s}", "failing", 1, "up", 0, "queued", 44,
+	    "sent", 45, "failed", 46, "dropped", 47, "retries", 48,
+	    "coalesced", 49, "last_sent_seconds", 50, "type", "slack"));
 }
 
 /* Every number and yes/no of the document is a figure, with that value. */
@@ -279,6 +349,7 @@ test_every_figure_of_the_document(void **state)
 	json_t *status;
 
 	rig_begin(w, "");
+	add_check_and_sink(w);
 	rig_run(w, 30);
 	rig_set_backlog(w, 0, 500);
 	fill_in(w);
@@ -289,6 +360,10 @@ test_every_figure_of_the_document(void **state)
 	    "queues"), "orders"), &n);
 	compare_all(w, "pool.", json_object_get(json_object_get(status,
 	    "pools"), "mail"), &n);
+	compare_all(w, "check.", json_object_get(json_object_get(status,
+	    "dependencies"), "db"), &n);
+	compare_all(w, "sink.", json_object_get(json_object_get(status,
+	    "sinks"), "slack"), &n);
 	compare(w, "queue.errors.timeout", json_object_get(json_object_get(
 	    json_object_get(json_object_get(status, "queues"), "orders"),
 	    "errors"), "timeout"), &n);
@@ -298,6 +373,7 @@ test_every_figure_of_the_document(void **state)
 		names++;
 	assert_int_equal(n, names + 1 - 4);
 	rig_end(w);
+	json_decref(the_sink);
 	w->q[0].nwaiting = w->q[0].nheld = 0;
 }
 
@@ -309,11 +385,15 @@ test_unknown_figures_are_unknown(void **state)
 		"queue.delayed_backlog", "queue.dead_backlog", "queue.prefetch",
 		"queue.error_rate_percent", "queue.processing_ms.mean",
 		"queue.processing_ms.p99", "queue.last_done_seconds",
-		"pool.last_verdict_seconds", "backlog" };
+		"pool.last_verdict_seconds", "backlog", "queue.ramp",
+		"check.ok", "check.latency_ms", "check.days_left",
+		"check.last_looked_seconds", "sink.last_sent_seconds",
+		"sink.coalesced" };
 	struct world *w = *state;
 	struct buffer why = BUFFER_INIT;
 
 	rig_begin(w, "");
+	add_check_and_sink(w);
 	rig_run(w, 2);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		struct figure_value v;
@@ -321,11 +401,62 @@ test_unknown_figures_are_unknown(void **state)
 
 		assert_int_equal(figure_find(names[i], strlen(names[i]), NULL,
 		    &f, &why), 0);
-		v = figure_read(&f, w->o, &w->q[0], &w->p);
+		v = figure_read(&f, w->o, subject_of(w, f.scope));
 		if (v.known || !isnan(v.value))
 			fail_msg("%s is known: %g", names[i], v.value);
 	}
 	buffer_done(&why);
+	json_decref(the_sink);
+}
+
+/* Each check and each sink is a subject, by its name. */
+static void
+test_rules_for_checks_and_sinks(void **state)
+{
+	struct world *w = *state;
+
+	rig_begin(w, "[Alert gone]\nWhen=check.ok == no\nFor=5s\n"
+	    "[Alert ends]\nWhen=check.days_left < 7\nFor=0\n"
+	    "[Alert other]\nWhen=check.ok == no\nFor=0\nChecks=api-*\n"
+	    "[Alert mute]\nWhen=sink.failing == yes\nFor=0\nSinks=sl*\n"
+	    "[Alert deaf]\nWhen=sink.failing == yes\nFor=0\nSinks=!slack\n");
+	add_check_and_sink(w);
+	rig_run(w, 10);
+	assert_int_equal(w->nevents, 0);
+	for (unsigned i = 0; i < 60; i++)
+		log_warning(&((struct log_fields){ .check = i % 20 == 0 ? "db" :
+		    "other" }), "down: reason %u", i);
+	the_check.state = DEPENDENCY_DOWN;
+	(void)json_object_set_new(the_sink, "failing", json_true());
+	rig_run(w, 5);
+	assert_string_equal(rig_state(w, "gone", "check:db"), "pending");
+	assert_string_equal(rig_state(w, "mute", "sink:slack"), "firing");
+	assert_string_equal(w->events[0].summary,
+	    "sink slack: sink.failing is yes (limit: == yes) for 0s");
+	rig_run(w, 1);
+	assert_string_equal(rig_state(w, "gone", "check:db"), "firing");
+	assert_string_equal(w->events[1].summary,
+	    "check db: check.ok is no (limit: == no) for 5s");
+	/* Of the last 50 lines two were about it. */
+	assert_int_equal(w->events[1].nlines, 2);
+	assert_string_equal(w->events[1].last_line, "down: reason 40");
+	assert_int_equal(w->nevents, 2);
+	the_check.state = DEPENDENCY_UP;
+	the_check.days_known = true;
+	the_check.days_left = 6;
+	rig_run(w, 1);
+	assert_string_equal(rig_state(w, "gone", "check:db"), "resolved");
+	assert_string_equal(rig_state(w, "ends", "check:db"), "firing");
+	assert_string_equal(rig_state(w, "other", "check:db"), "inactive");
+	assert_string_equal(rig_state(w, "deaf", "sink:slack"), "inactive");
+	/* Taken away by a reload. */
+	list_remove(&the_check.link);
+	rig_run(w, 1);
+	assert_string_equal(rig_state(w, "ends", "check:db"), "inactive");
+	assert_string_equal(w->events[w->nevents - 1].note,
+	    "the check is gone, or the rule is not for it any more");
+	json_decref(the_sink);
+	observer_set_sinks(w->o, NULL, NULL);
 }
 
 #define TEST(name)	cmocka_unit_test_setup_teardown(name, rig_setup, \
@@ -341,6 +472,7 @@ main(void)
 		cmocka_unit_test(test_good_sections_pass),
 		TEST(test_every_figure_of_the_document),
 		TEST(test_unknown_figures_are_unknown),
+		TEST(test_rules_for_checks_and_sinks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

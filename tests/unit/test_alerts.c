@@ -1,5 +1,5 @@
 /*
- * The states of alerts: durations, hysteresis, restarts, reloads, silences,
+ * The states of alerts: durations, hysteresis, reloads, silences,
  * unknown figures, and what sinks get, on a clock that the test moves.
  */
 #include "unit/alert_rig.h"
@@ -239,242 +239,6 @@ test_starting_is_not_known(void **state)
 	assert_string_equal(rig_state(w, "sick", "operator"), "resolved");
 }
 
-/* ---- restart ---- */
-
-static void
-test_a_restart_goes_on_counting(void **state)
-{
-	struct world *w = *state;
-
-	rig_begin(w, RULE "Repeat=1h\n");
-	rig_set_backlog(w, 0, 500);
-	rig_run(w, 301);
-	rig_end(w);
-	/* Away for 20 s, which count. The first looks know nothing yet. */
-	clock_advance(20 * SEC);
-	w->q[0].backlog.sampled_us = 0;
-	rig_begin(w, RULE "Repeat=1h\n");
-	assert_string_equal(rig_state(w, "deep", "queue:orders"), "pending");
-	rig_run(w, 2);
-	assert_string_equal(rig_state(w, "deep", "queue:orders"), "pending");
-	rig_set_backlog(w, 0, 400);
-	rig_run(w, 279);
-	assert_string_equal(rig_state(w, "deep", "queue:orders"), "pending");
-	rig_run(w, 1);
-	assert_string_equal(rig_state(w, "deep", "queue:orders"), "firing");
-	assert_int_equal(w->nevents, 1);
-	assert_int_equal(w->events[0].since_us, WALL_US + SEC);
-	/* What fires is not told again after a restart... */
-	rig_end(w);
-	clock_advance(5 * SEC);
-	rig_begin(w, RULE "Repeat=1h\n");
-	rig_run(w, 10);
-	assert_string_equal(rig_state(w, "deep", "queue:orders"), "firing");
-	assert_int_equal(w->nevents, 1);
-	/* ... but at its time, and when it is over. */
-	rig_run(w, 3585);
-	assert_int_equal(w->nevents, 2);
-	assert_int_equal(w->events[1].kind, ALERT_EVENT_REPEAT);
-	rig_set_backlog(w, 0, 0);
-	rig_run(w, 1);
-	assert_int_equal(w->nevents, 3);
-	assert_int_equal(w->events[2].kind, ALERT_EVENT_RESOLVED);
-	assert_false(rig_logged(w, "alert states"));
-}
-
-/* Killed: only what was on disk counts, and that is at most 10 s old. */
-static void
-test_being_killed_forgets_nothing(void **state)
-{
-	char copy[128], command[256];
-	struct world *w = *state;
-
-	rig_begin(w, RULE);
-	rig_set_backlog(w, 0, 500);
-	rig_run(w, 309);
-	snprintf(copy, sizeof(copy), "%s/copy", w->dir);
-	snprintf(command, sizeof(command), "cp %s %s", w->path, copy);
-	assert_int_equal(system(command), 0);
-	rig_end(w);
-	snprintf(command, sizeof(command), "mv %s %s", copy, w->path);
-	assert_int_equal(system(command), 0);
-	clock_advance(SEC);
-	rig_begin(w, RULE);
-	rig_run(w, 290);
-	assert_int_equal(w->nevents, 0);
-	rig_run(w, 1);
-	assert_int_equal(w->nevents, 1);
-}
-
-static void
-test_a_long_absence_counts_little(void **state)
-{
-	struct world *w = *state;
-
-	rig_begin(w, RULE);
-	rig_set_backlog(w, 0, 500);
-	rig_run(w, 301);
-	rig_end(w);
-	clock_advance(3 * 86400 * SEC);
-	rig_begin(w, RULE);
-	rig_run(w, 239);
-	assert_int_equal(w->nevents, 0);
-	rig_run(w, 1);
-	assert_int_equal(w->nevents, 1);
-}
-
-static size_t
-count_silences(struct world *w)
-{
-	json_t *silences = alerts_silences_json(w->a);
-	size_t n = json_array_size(silences);
-
-	json_decref(silences);
-	return n;
-}
-
-/* While we were away the wall clock was set back by a day. */
-static void
-test_a_clock_that_jumps(void **state)
-{
-	struct world *w = *state;
-	uint64_t id;
-	struct buffer why = BUFFER_INIT;
-
-	rig_begin(w, RULE);
-	rig_set_backlog(w, 0, 500);
-	rig_run(w, 301);
-	assert_int_equal(alerts_silence(w->a, "other", 3600 * SEC, "", "", &id,
-	    &why), 0);
-	rig_end(w);
-	clock_set_virtual(clock_monotonic_us(), WALL_US - 86400 * SEC);
-	rig_begin(w, RULE);
-	rig_run(w, 299);
-	assert_int_equal(w->nevents, 0);
-	rig_run(w, 1);
-	assert_int_equal(w->nevents, 1);
-	assert_int_equal(w->events[0].since_us, WALL_US - 86400 * SEC);
-	/* The silence lasts as long as it was meant to. */
-	rig_run(w, 3299);
-	assert_int_equal(count_silences(w), 1);
-	rig_run(w, 1);
-	assert_int_equal(count_silences(w), 0);
-	buffer_done(&why);
-}
-
-static void
-write_file(const struct world *w, const char *text)
-{
-	FILE *f = fopen(w->path, "w");
-
-	assert_non_null(f);
-	assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-	assert_int_equal(fclose(f), 0);
-}
-
-static void
-test_a_broken_file_is_put_aside(void **state)
-{
-	static const struct {
-		const char *text, *why;
-	} cases[] = {
-		{ "", "broken in line" },
-		{ "{\"version\":1,\"saved_us\":17", "broken in line 1" },
-		{ "[]", "no file of alert states" },
-		{ "{\"version\":2}", "version 2, not 1" },
-		{ "{\"version\":1,\"saved_us\":1}", "something is missing" },
-		{ "{\"version\":1,\"saved_us\":1,\"next_silence\":1,"
-		    "\"alerts\":[{\"rule\":\"deep\"}],\"silences\":[]}",
-		    "alert 1 in it makes no sense" },
-		{ "{\"version\":1,\"saved_us\":1,\"next_silence\":1,"
-		    "\"alerts\":[],\"silences\":[{\"id\":1,\"pattern\":\"*\","
-		    "\"reason\":\"\",\"by\":\"\",\"from_us\":1,\"span_us\":5,"
-		    "\"left_us\":6}]}", "silence 1 in it makes no sense" },
-	};
-	struct world *w = *state;
-	char aside[128];
-	struct stat st;
-
-	snprintf(aside, sizeof(aside), "%s.broken", w->path);
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		write_file(w, cases[i].text);
-		w->log_bytes = 0;
-		rig_begin(w, RULE);
-		if (!rig_logged(w, cases[i].why))
-			fail_msg("%s: %s", cases[i].text, w->log);
-		assert_true(rig_logged(w, "begin anew"));
-		assert_int_equal(stat(aside, &st), 0);
-		rig_set_backlog(w, 0, 500);
-		rig_run(w, 2);
-		assert_string_equal(rig_state(w, "deep", "queue:orders"),
-		    "pending");
-		rig_end(w);
-		/* And the next start finds a good one. */
-		w->log_bytes = 0;
-		w->log[0] = '\0';
-		rig_begin(w, RULE);
-		assert_string_equal(rig_state(w, "deep", "queue:orders"),
-		    "pending");
-		assert_false(rig_logged(w, "begin anew"));
-		rig_end(w);
-	}
-}
-
-static void
-test_an_unwritable_folder_is_said_once(void **state)
-{
-	struct world *w = *state;
-	const char *at;
-
-	/* A file where the folder should be: that stops root too. */
-	write_file(w, "");
-	assert_int_equal(unlink(w->path), 0);
-	snprintf(w->path, sizeof(w->path), "%s/file/x.json", w->dir);
-	{
-		char file[128];
-		FILE *f;
-
-		snprintf(file, sizeof(file), "%s/file", w->dir);
-		f = fopen(file, "w");
-		assert_non_null(f);
-		(void)fclose(f);
-	}
-	rig_begin(w, RULE);
-	rig_set_backlog(w, 0, 500);
-	rig_run(w, 60);
-	at = strstr(w->log, "cannot be saved at");
-	assert_non_null(at);
-	assert_non_null(strstr(at, "Not a directory"));
-	assert_null(strstr(at + 1, "cannot be saved at"));
-	rig_run(w, 600);
-	assert_string_equal(rig_state(w, "deep", "queue:orders"), "firing");
-	/* It works again: that is said, and the state is there. */
-	{
-		char file[128];
-
-		snprintf(file, sizeof(file), "%s/file", w->dir);
-		assert_int_equal(unlink(file), 0);
-	}
-	rig_run(w, 11);
-	assert_true(rig_logged(w, "are saved at"));
-	rig_end(w);
-	rig_begin(w, RULE);
-	assert_string_equal(rig_state(w, "deep", "queue:orders"), "firing");
-}
-
-static void
-test_nothing_to_say_makes_no_file(void **state)
-{
-	struct world *w = *state;
-	struct stat st;
-
-	rig_begin(w, RULE);
-	rig_set_backlog(w, 0, 5);
-	rig_run(w, 100);
-	rig_end(w);
-	assert_int_equal(stat(w->path, &st), -1);
-}
-
 /* ---- reload ---- */
 
 static void
@@ -639,7 +403,7 @@ test_silences_are_bounded(void **state)
 	assert_int_equal(alerts_silence_end(w->a, id_text), 1);
 	assert_int_equal(alerts_silence(w->a, "*", SEC, "", "", &id, &why), 0);
 	rig_run(w, 61);
-	assert_int_equal(count_silences(w), 0);
+	assert_int_equal(rig_count_silences(w), 0);
 	buffer_done(&why);
 }
 
@@ -652,8 +416,10 @@ test_events_show_the_last_lines(void **state)
 
 	rig_begin(w, "[Alert deep]\nWhen=queue.backlog > 100\nFor=5s\n");
 	rig_set_backlog(w, 0, 500);
-	for (unsigned i = 0; i < 7; i++)
+	for (unsigned i = 0; i < 6; i++)
 		log_warning(LOG_QUEUE("orders"), "reason %u", i);
+	log_warning(&((struct log_fields){ .queue = "orders",
+	    .message = SLICE("id\n1") }), "reason 6");
 	log_error(LOG_QUEUE("other"), "of another queue");
 	log_notice(LOG_QUEUE("orders"), "only a notice");
 	log_error(&((struct log_fields){ .queue = "orders",
@@ -661,11 +427,11 @@ test_events_show_the_last_lines(void **state)
 	rig_run(w, 7);
 	assert_int_equal(w->nevents, 1);
 	assert_int_equal(w->events[0].nlines, RECENT_LINES);
-	assert_string_equal(w->events[0].last_line, "reason 6");
+	assert_string_equal(w->events[0].last_line, "message id?1: reason 6");
 	/* Its own line is no reason for the next. */
 	rig_set_backlog(w, 0, 0);
 	rig_run(w, 1);
-	assert_string_equal(w->events[1].last_line, "reason 6");
+	assert_string_equal(w->events[1].last_line, "message id?1: reason 6");
 }
 
 static void
@@ -914,13 +680,6 @@ main(void)
 		TEST(test_an_old_sample_is_not_known),
 		TEST(test_min_samples),
 		TEST(test_starting_is_not_known),
-		TEST(test_a_restart_goes_on_counting),
-		TEST(test_being_killed_forgets_nothing),
-		TEST(test_a_long_absence_counts_little),
-		TEST(test_a_clock_that_jumps),
-		TEST(test_a_broken_file_is_put_aside),
-		TEST(test_an_unwritable_folder_is_said_once),
-		TEST(test_nothing_to_say_makes_no_file),
 		TEST(test_a_reload_keeps_what_is_the_same),
 		TEST(test_a_removed_queue_ends_its_alerts),
 		TEST(test_draining_changes_nothing),

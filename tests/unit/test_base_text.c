@@ -33,6 +33,27 @@ expect_json(struct slice in, const char *want)
 #define BAD	"\xef\xbf\xbd"		/* U+FFFD */
 
 static void
+test_json_utf8_cut(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t max, want;
+	} cases[] = {
+		{ "", 0, 0 }, { "abc", 3, 3 }, { "abc", 4, 3 }, { "abc", 2, 2 },
+		{ "a\xc3\xa4z", 2, 1 }, { "a\xc3\xa4z", 3, 3 },
+		{ "\xf0\x9f\x94\xa5", 3, 0 }, { "x\xf0\x9f\x94\xa5", 4, 1 },
+		/* No UTF-8 at all: not for ever. */
+		{ "\x80\x80\x80\x80\x80\x80\x80\x80", 6, 6 },
+		{ "\x80\x80", 1, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(json_utf8_cut(slice_of(cases[i].text),
+		    cases[i].max), cases[i].want);
+}
+
+static void
 test_json_add_string(void **state)
 {
 	(void)state;
@@ -328,6 +349,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_json_utf8_cut),
 		cmocka_unit_test(test_json_add_string),
 		cmocka_unit_test(test_json_add_string_is_always_valid),
 		cmocka_unit_test(test_clock_span),

@@ -40,7 +40,8 @@ function problemsOf(s) {
 			list.push({word: a.severity === "critical" ? "critical" : "firing",
 				rank: a.severity === "critical" ? "critical" : "firing",
 				name: a.name + (a.subject ? " / " + a.subject : ""),
-				text: a.text || a.when + ", it is " + valueText(a.value), since: a.since, runbook: a.runbook});
+				text: a.when + ", it is " + valueText(a.value) + (a.text ? ". " + a.text : ""),
+				since: a.since, runbook: a.runbook});
 		}
 	}
 	for (const [name, x] of Object.entries(s.sinks || {})) {
