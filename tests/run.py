@@ -27,10 +27,10 @@ ALONE = {
 }
 # Those that run nothing of ours, or are about what others make of it:
 # sanitizers have no say in them.
-ONCE = ("test_fake_pubsub", "test_real_kuma")
+ONCE = ("test_fake_pubsub", "test_real_kuma", "test_crowdsec_hub")
 # The longest start first, lest one of them is left over at the end.
-LONG = ("test_real_kuma", "test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_spool_f", "test_redis_",
-        "test_units")
+LONG = ("test_real_kuma", "test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_crowdsec",
+        "test_spool_f", "test_redis_", "test_units")
 
 
 class Suite:
@@ -255,8 +255,9 @@ def c_programs(kind, where):
             "%s [%s]" % (program, kind), [os.path.join(where, program)], cwd=where, env=env)
 
 
-def python_suites(kind, where, *folders):
-    env = {**PATIENCE, "BUILD_DIR": where, "PYTHONPATH": os.path.join(TOP, "tests", "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
+def python_suites(kind, where, *folders, **more):
+    env = {**PATIENCE, "BUILD_DIR": where, "PYTHONPATH": os.path.join(TOP, "tests", "lib"),
+           "PYTHONDONTWRITEBYTECODE": "1", **more}
     if kind == "asan":
         env.update(ASAN)
     for folder in folders:

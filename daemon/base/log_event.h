@@ -163,6 +163,12 @@
 /* A sender sends more than it may */
 #define EVENT_MESSAGE_FLOOD \
 	"8671aa37b88945ce8d674a85dd827b62"
+/* Somebody else has decided so */
+#define EVENT_SENDER_BANNED \
+	"10ab83748ca24471a7626c6c775bd301"
+/* Of CrowdSec's, some do not count here */
+#define EVENT_DECISIONS \
+	"d90bd3b39cfc4e5d84269a8f1e86c293"
 /* Takes nothing until it is promoted */
 #define EVENT_STANDBY \
 	"31e5bd2b207145ce87c55c3f7a40dd29"
