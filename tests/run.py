@@ -30,6 +30,7 @@ ALONE = {
 ONCE = ("test_fake_pubsub", "test_real_kuma")
 # The longest start first, lest one of them is left over at the end.
 LONG = ("test_real_kuma", "test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_spool_f", "test_redis_")
+LONG = ("test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_spool_f", "test_redis_", "test_units")
 
 
 class Suite:
@@ -347,6 +348,23 @@ def suite_quickstart():
     """what README says first"""
     name, _, value = FAST.partition("=")
     case("scripts/quickstart --once", ["scripts/quickstart", "--once"], again=True, busy=True, nice=NICE, env={name: value})
+
+
+def suite_package():
+    """packages and units in a booted systemd"""
+    def build(where):
+        def report(job):
+            if job.status:
+                failed(Suite.now, "packages and the root of machines", job.output)
+                return
+            built = re.search(r"^packages: (.*)", job.output, re.M)
+            if built:
+                passed(Suite.now, "packages, built twice, and the root of machines (%s)" % took(job))
+            # Making the tarball anew would get in the way of make distcheck.
+            python_suites("gcc", where, "package", **({"BOT_TEST_PACKAGES": built.group(1)} if built else {}))
+        run([sys.executable, os.path.join(TOP, "tests", "lib", "packages.py")], report, busy=True, nice=NICE, first=1,
+            limit=BUILD_LIMIT, env={"BUILD_DIR": where, "PYTHONDONTWRITEBYTECODE": "1"})
+    when_built("gcc", build)
 
 
 SUITES = {n[6:].replace("_", "-"): f for n, f in list(globals().items()) if n.startswith("suite_")}
