@@ -22,7 +22,9 @@ static const struct config_key operator_keys[] = {
 	{ "Status", CONFIG_ADDRESS, NULL, NULL, 0, 0, 0,
 	    "Where /.well-known/engine-status, /healthz, /readyz, /metrics and "
 	    "the page are served, such as 127.0.0.1:8080. Port 0 picks a free "
-	    "one and logs it. Not set: they are not served." },
+	    "one and logs it. Not set: they are not served. A socket that "
+	    "systemd passes as FileDescriptorName=status is served instead; it "
+	    "should have the same address." },
 	{ "StatusHosts", CONFIG_WORDS, NULL, NULL, 0, 0, 0,
 	    "Host names under which the status address may be asked for, "
 	    "besides IP addresses and localhost." },
@@ -36,7 +38,11 @@ static const struct config_key operator_keys[] = {
 	{ "Control", CONFIG_PATH, NULL, NULL, 0, 0, 0,
 	    "The control socket that botctl uses. Default: NAME.sock in "
 	    "$RUNTIME_DIRECTORY or /run/bot-operator; for another user than "
-	    "root in $XDG_RUNTIME_DIR or /tmp/bot-operator-UID." },
+	    "root in $XDG_RUNTIME_DIR or /tmp/bot-operator-UID. A socket that "
+	    "systemd passes as FileDescriptorName=control is used instead." },
+	{ "Standby", CONFIG_BOOL, "no", NULL, 0, 0, 0,
+	    "Start in standby, as with --standby: the configuration is loaded "
+	    "and checked, but no message is taken until botctl promote." },
 	{ "State", CONFIG_PATH, "%S", NULL, 0, 0, 0,
 	    "Directory for what must survive a restart." },
 	{ "LogLevel", CONFIG_CHOICE, "info",

@@ -9,12 +9,29 @@
 
 #include "all.h"
 #include "base/alloc.h"
+#include "base/clock.h"
+
+static bool muted;
+
+void
+complain_mute(bool mute)
+{
+	muted = mute;
+}
+
+bool
+complain_muted(void)
+{
+	return muted;
+}
 
 void
 complain(const char *fmt, ...)
 {
 	va_list ap;
 
+	if (muted)
+		return;
 	fputs("botctl: ", stderr);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
@@ -27,7 +44,8 @@ complain(const char *fmt, ...)
 static void
 usage(FILE *f)
 {
-	fputs("Usage: botctl [--config FILE | --socket PATH | -i INSTANCE] "
+	fputs("Usage: botctl [--config FILE | --socket PATH | -i INSTANCE | "
+	    "--backup INSTANCE]\n              "
 	    "[--json] COMMAND ...\n\n", f);
 	for (size_t i = 0; i < botctl_ncommands; i++) {
 		const struct command *c = &botctl_commands[i];
@@ -39,11 +57,12 @@ usage(FILE *f)
 	    "  -c, --config FILE   the operator's configuration (default:\n"
 	    "                      " BOT_CONFIG_DEFAULT ")\n"
 	    "  -i INSTANCE         " SYSCONFDIR "/bot-operator/INSTANCE.conf\n"
+	    "      --backup INSTANCE   its standby, bot-operator-backup@INSTANCE\n"
 	    "  -s, --socket PATH   its control socket\n"
 	    "      --json          documents for scripts instead of text\n"
 	    "      --help, --version\n\n"
 	    "Exit status: 0 done, 1 failed, 2 bad use, 3 no operator there,\n"
-	    "4 an alert fires (alerts).\n",
+	    "4 an alert fires (alerts), 5 not so in time (wait).\n",
 	    f);
 }
 
@@ -90,14 +109,16 @@ add_attribute(struct options *o, const char *text)
 	return 0;
 }
 
-enum { LONG_ALL = 256, LONG_DRY_RUN, LONG_RATE, LONG_LIMIT, LONG_AFTER,
+enum { LONG_ALL = 256, LONG_BACKUP, LONG_DRY_RUN, LONG_RATE, LONG_LIMIT, LONG_AFTER,
 	LONG_BODY, LONG_REASON, LONG_LIST, LONG_END, LONG_SEVERITY, LONG_SINK,
+	LONG_PERIOD, LONG_NOTIFY, LONG_TIMEOUT, LONG_DEGRADED,
 	LONG_JSON, LONG_HELP, LONG_VERSION };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
 	{ "socket", required_argument, NULL, 's' },
 	{ "instance", required_argument, NULL, 'i' },
+	{ "backup", required_argument, NULL, LONG_BACKUP },
 	{ "json", no_argument, NULL, LONG_JSON },
 	{ "all", no_argument, NULL, LONG_ALL },
 	{ "dry-run", no_argument, NULL, LONG_DRY_RUN },
@@ -111,23 +132,60 @@ static const struct option long_options[] = {
 	{ "end", required_argument, NULL, LONG_END },
 	{ "severity", required_argument, NULL, LONG_SEVERITY },
 	{ "sink", required_argument, NULL, LONG_SINK },
+	{ "period", required_argument, NULL, LONG_PERIOD },
+	{ "notify", no_argument, NULL, LONG_NOTIFY },
+	{ "timeout", required_argument, NULL, LONG_TIMEOUT },
+	{ "degraded", no_argument, NULL, LONG_DEGRADED },
 	{ "help", no_argument, NULL, LONG_HELP },
 	{ "version", no_argument, NULL, LONG_VERSION },
 	{ NULL, 0, NULL, 0 }
 };
 
+static bool
+is_instance(const char *name)
+{
+	if (*name != '\0' && *name != '.' && strchr(name, '/') == NULL)
+		return true;
+	complain("\"%s\" is no name of an instance; for a file there "
+	    "is --config", name);
+	return false;
+}
+
+/* Where bot-operator-backup@NAME.service has it. */
+static int
+take_backup(struct options *o, const char *name)
+{
+	if (!is_instance(name))
+		return BOTCTL_BAD_USE;
+	free(o->socket_made);
+	o->socket_made = xasprintf("/run/bot-operator/backup/%s/%s.sock", name,
+	    name);
+	o->socket = o->socket_made;
+	return 0;
+}
+
 static int
 take_instance(struct options *o, const char *name)
 {
-	if (*name == '\0' || *name == '.' || strchr(name, '/') != NULL) {
-		complain("\"%s\" is no name of an instance; for a file there "
-		    "is --config", name);
+	if (!is_instance(name))
 		return BOTCTL_BAD_USE;
-	}
 	free(o->config_made);
 	o->config_made = xasprintf(SYSCONFDIR "/bot-operator/%s.conf", name);
 	o->config = o->config_made;
 	return 0;
+}
+
+static int
+take_timeout(struct options *o, const char *text)
+{
+	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
+
+	if (config_parse_span(text, &o->timeout_us, &why) == 0 &&
+	    o->timeout_us <= 86400 * USEC_PER_SEC)
+		return 0;
+	complain("--timeout: \"%s\" is no time span of at most a day, such "
+	    "as 60s", text);
+	return BOTCTL_BAD_USE;
 }
 
 /* -1: go on; else the exit code. */
@@ -143,6 +201,8 @@ take_option(struct options *o, int opt)
 		return -1;
 	case 'i':
 		return take_instance(o, optarg) != 0 ? BOTCTL_BAD_USE : -1;
+	case LONG_BACKUP:
+		return take_backup(o, optarg) != 0 ? BOTCTL_BAD_USE : -1;
 	case 'a':
 		o->given |= OPT_ATTRIBUTE;
 		return add_attribute(o, optarg) != 0 ? BOTCTL_BAD_USE : -1;
@@ -195,6 +255,19 @@ take_option(struct options *o, int opt)
 		o->given |= OPT_SINK;
 		o->sink = optarg;
 		return -1;
+	case LONG_PERIOD:
+		o->given |= OPT_PERIOD;
+		o->period = optarg;
+		return -1;
+	case LONG_NOTIFY:
+		o->given |= OPT_NOTIFY;
+		return -1;
+	case LONG_TIMEOUT:
+		o->given |= OPT_TIMEOUT;
+		return take_timeout(o, optarg) != 0 ? BOTCTL_BAD_USE : -1;
+	case LONG_DEGRADED:
+		o->given |= OPT_DEGRADED;
+		return -1;
 	case LONG_HELP:
 		usage(stdout);
 		return 0;
@@ -221,6 +294,8 @@ option_name(unsigned bit)
 		{ OPT_BODY, "--body" }, { OPT_REASON, "--reason" },
 		{ OPT_LIST, "--list" }, { OPT_END, "--end" },
 		{ OPT_SEVERITY, "--severity" }, { OPT_SINK, "--sink" },
+		{ OPT_PERIOD, "--period" }, { OPT_NOTIFY, "--notify" },
+		{ OPT_TIMEOUT, "--timeout" }, { OPT_DEGRADED, "--degraded" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -309,6 +384,7 @@ main(int argc, char **argv)
 		r = run(&o, argc - optind, argv + optind);
 	json_decref(o.attributes);
 	free(o.config_made);
+	free(o.socket_made);
 	/* A full disk or a closed pipe must not look like success. */
 	if (fflush(stdout) != 0 && r == 0)
 		r = BOTCTL_FAILED;

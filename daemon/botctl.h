@@ -17,9 +17,28 @@
 #define BOTCTL_BAD_USE		2
 #define BOTCTL_NO_DAEMON	3
 #define BOTCTL_FIRING		4	/* "alerts": something fires */
+#define BOTCTL_NOT_SO		5	/* "wait": not within the time */
 
 /* "botctl: text" on stderr. */
 void	complain(const char *fmt, ...) _printf_(1, 2);
+/* Whether complaints are swallowed: of what may well fail. */
+void	complain_mute(bool);
+bool	complain_muted(void);
+
+/* Members of documents: "" and 0 when they are not there. */
+static inline const char *
+text_of(const json_t *j, const char *key)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	return s != NULL ? s : "";
+}
+
+static inline double
+number_of(const json_t *j, const char *key)
+{
+	return json_number_value(json_object_get(j, key));
+}
 
 /* ---- botctl.c ---- */
 
@@ -36,16 +55,22 @@ void	complain(const char *fmt, ...) _printf_(1, 2);
 #define OPT_END		0x200u
 #define OPT_SEVERITY	0x400u
 #define OPT_SINK	0x800u
+#define OPT_PERIOD	0x1000u
+#define OPT_NOTIFY	0x2000u
+#define OPT_TIMEOUT	0x4000u
+#define OPT_DEGRADED	0x8000u
 
 struct options {
 	const char *config, *socket;
 	char *config_made;		/* from -i */
+	char *socket_made;		/* from --backup */
 	bool json;
 	bool slow;			/* the answer may take a minute */
 	unsigned given;			/* OPT_* */
 	double rate;
 	uint64_t limit;
-	const char *after, *body, *reason, *end, *severity, *sink;
+	const char *after, *body, *reason, *end, *severity, *sink, *period;
+	uint64_t timeout_us;
 	json_t *attributes;
 	char **operands;		/* of the command */
 	int noperands;
@@ -94,6 +119,13 @@ int	cmd_alerts(const struct command *, struct options *);
 int	cmd_alert_test(const struct command *, struct options *);
 int	cmd_notify(const struct command *, struct options *);
 int	cmd_silence(const struct command *, struct options *);
+
+/* ---- botctl_report.c, botctl_report_text.c, botctl_wait.c ---- */
+
+int	cmd_report(const struct command *, struct options *);
+int	cmd_wait(const struct command *, struct options *);
+/* The report for people; brief: what fits into a message. */
+void	report_text(struct buffer *, const json_t *report, bool brief);
 
 /* ---- botctl_client.c ---- */
 

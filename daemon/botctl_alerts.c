@@ -6,14 +6,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
-static const char *
-text_of(const json_t *j, const char *key)
-{
-	const char *text = json_string_value(json_object_get(j, key));
-
-	return text != NULL ? text : "";
-}
-
 /* "10min", from a member in seconds; null: never. */
 static void
 span_cell(struct table *t, const json_t *j, const char *key)

@@ -47,6 +47,8 @@ explain(const char *path, int err, const char *instance)
 {
 	struct stat st;
 
+	if (complain_muted())
+		return;
 	complain("no operator can be reached at %s: %s", path, strerror(-err));
 	switch (-err) {
 	case EACCES:

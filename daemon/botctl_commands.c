@@ -519,6 +519,26 @@ cmd_drain(const struct command *cmd _unused_, struct options *o)
 }
 
 static int
+cmd_role(const struct command *cmd, struct options *o)
+{
+	bool promote = strcmp(cmd->name, "promote") == 0;
+	json_t *last;
+	int r = ask(o, request_new(cmd->name), NULL, NULL, &last);
+
+	if (r == 0 && !o->json) {
+		bool changed = json_is_true(json_object_get(last, "changed"));
+
+		puts(promote ? changed ? "promoted: it opens its queues now" :
+		    "it is active already" :
+		    changed ? "demoted: what runs is finished, what waits is "
+		    "given back, then it is in standby" :
+		    "it is in standby already, or on its way");
+	}
+	json_decref(last);
+	return r;
+}
+
+static int
 cmd_reload(const struct command *cmd _unused_, struct options *o)
 {
 	json_t *last;
@@ -648,6 +668,10 @@ const struct command botctl_commands[] = {
 	    "how many workers a pool has" },
 	{ "drain", 0, 0, 0, cmd_drain, "",
 	    "finish what runs, give back the rest, end" },
+	{ "promote", 0, 0, 0, cmd_role, "",
+	    "out of standby: take messages" },
+	{ "demote", 0, 0, 0, cmd_role, "",
+	    "finish what runs, give back the rest, and be in standby" },
 	{ "dead list", 1, 1, OPT_LIMIT | OPT_AFTER, cmd_dead_list,
 	    "QUEUE [--limit N] [--after ID]", "dead letters, oldest first" },
 	{ "dead show", 2, 2, 0, cmd_dead_show, "QUEUE ID",
@@ -672,6 +696,13 @@ const struct command botctl_commands[] = {
 	    "PATTERN DURATION [--reason TEXT] | --list | --end ID|PATTERN",
 	    "tell nobody of alerts that match: a rule, queue:NAME, or "
 	    "RULE/queue:NAME" },
+	{ "report", 0, 0, OPT_PERIOD | OPT_NOTIFY, cmd_report,
+	    "[--period daily|weekly|monthly] [--notify]",
+	    "how it goes and went: backlog, anomalies, dead letters, "
+	    "resources; --notify: in short through the sinks too" },
+	{ "wait", 1, 1, OPT_TIMEOUT | OPT_DEGRADED, cmd_wait,
+	    "ready|progress|standby [--timeout 60s] [--degraded]",
+	    "until it is so; exit status 5 when it is not in time" },
 	{ "check-config", 0, 1, 0, cmd_check_config, "[FILE]",
 	    "is the configuration right?" },
 	{ "show-config", 0, 1, 0, cmd_show_config, "[FILE]",

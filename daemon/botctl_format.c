@@ -177,11 +177,13 @@ add_reasons(struct buffer *b, const json_t *s, const struct style *style)
 /* ---- the tables ---- */
 
 static const char *
-queue_state(const json_t *q)
+queue_state(const json_t *q, bool standby)
 {
 	const char *why = json_string_value(
 	    json_array_get(json_object_get(q, "paused_by"), 0));
 
+	if (standby)
+		return "standby";
 	if (!yes(q, "connected"))
 		return json_is_null(json_object_get(q, "error")) ?
 		    "connecting" : "DOWN";
@@ -204,6 +206,7 @@ static void
 add_queues(struct buffer *b, const json_t *s, const json_t *before,
     double seconds, const struct style *style)
 {
+	bool standby = strcmp(str(s, "status"), "standby") == 0;
 	struct table t;
 	const char *name;
 	json_t *q;
@@ -219,7 +222,7 @@ add_queues(struct buffer *b, const json_t *s, const json_t *before,
 			rate = (verdicts(q) - verdicts(was)) / seconds;
 		table_cell(&t, "%s", name);
 		table_cell(&t, "%s", str(q, "type"));
-		table_cell(&t, "%s", queue_state(q));
+		table_cell(&t, "%s", queue_state(q, standby));
 		table_cell_take(&t, number_text(json_object_get(q, "backlog")));
 		table_cell_take(&t, span_text(num(q, "backlog_age_seconds") > 0
 		    ? json_object_get(q, "backlog_age_seconds") : NULL, "-",

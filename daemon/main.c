@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/api.h"
+#include "control/handover.h"
+#include "control/role.h"
 #include "control/routes.h"
 #include "guard/guard.h"
 #include "guard/security.h"
@@ -21,6 +23,7 @@
 #include "observe/check.h"
 #include "observe/notify.h"
 #include "sink/sink.h"
+#include "worker/worker.h"
 
 #define EXIT_USAGE	2
 #define EXIT_BAD_CONFIG	78	/* sysexits(3): EX_CONFIG */
@@ -41,9 +44,14 @@ struct operator {
 	struct routes *routes;		/* the same */
 	struct api *api;
 	struct signal_watch signals;
+	struct handover handover;
 	struct timer ready_timer;
+	struct timer listen_timer;	/* another has the status address */
 	uint64_t started_us;
-	bool draining;
+	char *role_path;
+	bool want_standby;		/* --standby or Standby= */
+	bool draining;			/* and then we end */
+	bool demoting;			/* draining, and then standby */
 };
 
 /* ---- the configuration ---- */
@@ -111,8 +119,10 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 		config_unref(fresh);
 		return -EINVAL;
 	}
-	if (o->draining) {
-		buffer_add_str(problems, "draining: too late for a reload\n");
+	if (o->draining || o->demoting) {
+		buffer_add_str(problems, o->draining ?
+		    "draining: too late for a reload\n" :
+		    "on its way into standby: try again when it is there\n");
 		config_unref(fresh);
 		return -ESHUTDOWN;
 	}
@@ -142,11 +152,67 @@ reload(void *owner, unsigned *ret_changed, struct buffer *problems)
 	return 0;
 }
 
+/* ---- standby ---- */
+
+static void
+enter_standby(struct operator *o)
+{
+	log_notice(LOG_EVENT(EVENT_STANDBY), "in standby: everything is "
+	    "loaded and checked, nothing is taken until \"botctl promote\"");
+	notify_ready(o->notify);
+}
+
+static void
+remember_role(struct operator *o, enum role role)
+{
+	int r = role_write(o->role_path, role);
+
+	if (r < 0)
+		log_warning(LOG_EVENT(EVENT_ROLE_FORGOTTEN), "%s: %s; after a "
+		    "restart this is %s", o->role_path, strerror(-r),
+		    o->want_standby ? "a standby" : "active");
+}
+
+static bool
+in_standby(const struct operator *o)
+{
+	return o->engine->phase == ENGINE_STANDBY;
+}
+
+static int
+promote(void *owner, struct buffer *why)
+{
+	struct operator *o = owner;
+
+	if (o->draining || o->demoting) {
+		buffer_add_str(why, o->draining ? "it is draining, to end" :
+		    "it is still on its way into standby; try again when it "
+		    "is there");
+		return -EBUSY;
+	}
+	remember_role(o, ROLE_ACTIVE);
+	if (!in_standby(o))
+		return 0;
+	log_notice(LOG_EVENT(EVENT_PROMOTED),
+	    "promoted: queues are opened and workers started");
+	o->started_us = clock_monotonic_us();
+	engine_start(o->engine);
+	timer_arm(o->loop, &o->ready_timer, 0);
+	return 1;
+}
+
 static void
 on_stopped(void *owner)
 {
 	struct operator *o = owner;
 
+	if (!o->draining) {
+		o->demoting = false;
+		engine_rest(o->engine);
+		observer_refresh(o->observer);
+		enter_standby(o);
+		return;
+	}
 	log_notice(LOG_EVENT(EVENT_STOPPED),
 	    "drained; done %llu, retried %llu, dead %llu since "
 	    "the start", (unsigned long long)o->engine->done,
@@ -165,10 +231,29 @@ drain(void *owner)
 		engine_hurry(o->engine);
 		return;
 	}
+	/* On its way into standby it goes on draining, and ends then. */
 	o->draining = true;
 	checks_stop(o->checks);
 	engine_drain(o->engine, on_stopped, o);
 	notify_stopping(o->notify, o->engine->drain_until_us);
+}
+
+static int
+demote(void *owner, struct buffer *why)
+{
+	struct operator *o = owner;
+
+	if (o->draining) {
+		buffer_add_str(why, "it is draining, to end");
+		return -EBUSY;
+	}
+	remember_role(o, ROLE_STANDBY);
+	if (in_standby(o) || o->demoting)
+		return 0;
+	timer_cancel(o->loop, &o->ready_timer);
+	o->demoting = true;
+	engine_drain(o->engine, on_stopped, o);
+	return 1;
 }
 
 static void
@@ -196,8 +281,12 @@ check_ready(struct timer *t)
 	struct operator *o = t->owner;
 	uint64_t since = clock_monotonic_us() - o->started_us;
 
-	if (o->draining)
+	if (o->draining || o->demoting)
 		return;
+	if (in_standby(o)) {
+		enter_standby(o);
+		return;
+	}
 	if (!observer_ready(o->observer) && since < READY_LATEST_US) {
 		timer_arm(o->loop, t, READY_POLL_US);
 		return;
@@ -212,7 +301,7 @@ check_ready(struct timer *t)
 	notify_ready(o->notify);
 }
 
-/* ---- start and end ---- */
+/* ---- the process ---- */
 
 static void
 harden(void)
@@ -238,32 +327,124 @@ dump_state(void)
 		engine_dump(running->engine);
 }
 
-/* On Status=, when there is one. */
+/* ---- the sockets ---- */
+
+#define LISTEN_AGAIN_US	USEC_PER_SEC
+
+static int
+open_status(struct operator *o, const struct address *address,
+    struct error *err)
+{
+	char shown[ADDRESS_TEXT_BYTES];
+	int r;
+
+	if (o->handover.status >= 0) {
+		r = http_server_adopt(o->http, o->handover.status, err);
+		if (r == 0)
+			o->handover.status = -1;
+	} else {
+		r = http_server_listen(o->http, address, err);
+	}
+	if (r == 0)
+		log_notice(LOG_EVENT(EVENT_START), "status at http://%s/",
+		    address_text(http_server_address(o->http), shown));
+	return r;
+}
+
+static void
+listen_again(struct timer *t)
+{
+	struct operator *o = t->owner;
+	const struct config_section *s = operator_section(o->config);
+	struct error err = ERROR_INIT;
+	struct address address;
+
+	if (o->draining || s == NULL ||
+	    address_parse(&address, config_string(s, "Status"), 0, &err) < 0)
+		return;
+	if (open_status(o, &address, &err) < 0)
+		timer_arm(o->loop, t, LISTEN_AGAIN_US);
+}
+
+/* What a socket unit says and what the configuration says. */
+static void
+compare_handed(const char *key, const char *text, int fd)
+{
+	char shown[ADDRESS_TEXT_BYTES];
+	struct error err = ERROR_INIT;
+	struct address configured, handed;
+
+	handover_address(fd, &handed);
+	if (text == NULL || address_parse(&configured, text, 0, &err) < 0 ||
+	    handover_matches(&configured, &handed))
+		return;
+	log_warning(LOG_EVENT(EVENT_HANDOVER), "%s=%s, but systemd passed a "
+	    "socket that listens on %s: that is used; make ListenStream= and "
+	    "%s= the same", key, text, address_text(&handed, shown), key);
+}
+
+/* On what systemd passed, or on Status=, when there is one. */
 static int
 serve_status(struct operator *o, struct error *err)
 {
 	const struct config_section *s = operator_section(o->config);
 	const char *text = s != NULL ? config_string(s, "Status") : NULL;
-	char shown[ADDRESS_TEXT_BYTES];
-	struct address address;
+	struct address address = { .kind = ADDRESS_INVALID };
 	int r;
 
-	if (text == NULL)
+	if (o->handover.status >= 0)
+		compare_handed("Status", text, o->handover.status);
+	else if (text == NULL)
 		return 0;
-	r = address_parse(&address, text, 0, err);
-	if (r < 0)
+	else if ((r = address_parse(&address, text, 0, err)) < 0)
 		return r;
 	o->http = http_server_new(o->loop, &(struct http_server_params){
-	    .names = config_words(s, "StatusHosts") });
+	    .names = s != NULL ? config_words(s, "StatusHosts") : NULL });
 	o->routes = routes_new(o->http, o->loop, o->observer);
-	r = routes_set_token_file(o->routes, config_string(s,
-	    "StatusTokenFile"), err);
-	if (r == 0)
-		r = http_server_listen(o->http, &address, err);
-	if (r == 0)
-		log_notice(LOG_EVENT(EVENT_START), "status at http://%s/",
-		    address_text(http_server_address(o->http), shown));
+	r = routes_set_token_file(o->routes, s != NULL ? config_string(s,
+	    "StatusTokenFile") : NULL, err);
+	if (r < 0)
+		return r;
+	r = open_status(o, &address, err);
+	if (r < 0 && o->want_standby && strcmp(err->code, "EADDRINUSE") == 0) {
+		log_notice(LOG_EVENT(EVENT_STATUS_ADDRESS), "%s; it is taken "
+		    "as soon as it is free", err->text);
+		timer_arm(o->loop, &o->listen_timer, LISTEN_AGAIN_US);
+		r = 0;
+	}
 	return r;
+}
+
+static int
+serve_control(struct operator *o, const char *path, struct error *err)
+{
+	const struct api_params params = { .loop = o->loop,
+	    .engine = o->engine, .observer = o->observer,
+	    .alerts = o->alerts, .on_drain = drain, .on_promote = promote,
+	    .on_demote = demote, .on_reload = reload, .owner = o };
+	int r;
+
+	if (o->handover.control < 0)
+		return api_start(&params, path, &o->api, err);
+	compare_handed("Control", path, o->handover.control);
+	r = api_adopt(&params, o->handover.control, &o->api, err);
+	if (r == 0)
+		o->handover.control = -1;
+	return r;
+}
+
+/* ---- start and end ---- */
+
+static bool
+starts_in_standby(struct operator *o)
+{
+	enum role role = role_read(o->role_path);
+
+	if (role == ROLE_ACTIVE && o->want_standby)
+		log_notice(LOG_EVENT(EVENT_PROMOTED), "promoted before the "
+		    "restart (%s): it works on", o->role_path);
+	return role == ROLE_STANDBY ||
+	    (role == ROLE_CONFIGURED && o->want_standby);
 }
 
 static int
@@ -274,8 +455,16 @@ start(struct operator *o)
 	_cleanup_free_ char *control = operator_control_path(o->config);
 	_cleanup_free_ char *states = operator_state_path(o->config,
 	    "alerts.json");
+	const struct config_section *s = operator_section(o->config);
 	int r;
 
+	if (handover_take(&o->handover, &err) < 0) {
+		log_error(LOG_EVENT(EVENT_CANNOT_START), "cannot start: %s",
+		    err.text);
+		return -EINVAL;
+	}
+	o->role_path = role_path(control);
+	o->want_standby |= s != NULL && config_bool(s, "Standby");
 	if ((r = loop_new(&o->loop)) < 0 ||
 	    (r = signal_watch_start(&o->signals, o->loop, signals, on_signal,
 	    o)) < 0 ||
@@ -299,18 +488,21 @@ start(struct operator *o)
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
-	if (api_start(&(struct api_params){ .loop = o->loop,
-	    .engine = o->engine, .observer = o->observer,
-	    .alerts = o->alerts, .on_drain = drain,
-	    .on_reload = reload, .owner = o }, control, &o->api, &err) < 0 ||
+	timer_init(&o->listen_timer, "main.listen", listen_again, o);
+
+	if (serve_control(o, control, &err) < 0 ||
 	    serve_status(o, &err) < 0) {
 		log_error(LOG_EVENT(EVENT_CANNOT_START),
 		    "cannot start: %s", err.text);
 		return -EADDRINUSE;
 	}
 	o->started_us = clock_monotonic_us();
+	worker_setup_cgroups();
 	checks_start(o->checks);
-	engine_start(o->engine);
+	if (starts_in_standby(o))
+		engine_standby(o->engine);
+	else
+		engine_start(o->engine);
 	timer_arm(o->loop, &o->ready_timer, 0);
 	return 0;
 }
@@ -318,8 +510,10 @@ start(struct operator *o)
 static void
 finish(struct operator *o)
 {
-	if (o->loop != NULL)
+	if (o->loop != NULL) {
 		timer_cancel(o->loop, &o->ready_timer);
+		timer_cancel(o->loop, &o->listen_timer);
+	}
 	http_server_free(o->http);
 	routes_free(o->routes);
 	api_free(o->api);
@@ -335,17 +529,20 @@ finish(struct operator *o)
 	signal_watch_stop(&o->signals);
 	loop_free(o->loop);
 	config_unref(o->config);
+	handover_close(&o->handover);
+	free(o->role_path);
 }
 
 static void
 usage(FILE *f)
 {
-	fprintf(f, "usage: bot-operatord [--config FILE] [--check]\n"
+	fprintf(f, "usage: bot-operatord [--config FILE] [--check | --standby]\n"
 	    "\n"
 	    "Runs the messages of event queues through isolated workers.\n"
 	    "\n"
 	    "  --config FILE  the configuration; default %s\n"
 	    "  --check        check it, say what is wrong, and exit\n"
+	    "  --standby      take nothing until \"botctl promote\"\n"
 	    "  --version      print the version\n"
 	    "\n"
 	    "SIGTERM drains, SIGHUP reloads. See bot-operatord(8).\n",
@@ -383,11 +580,13 @@ main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'k' },
+		{ "standby", no_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct operator o = { .path = BOT_CONFIG_DEFAULT };
+	struct operator o = { .path = BOT_CONFIG_DEFAULT,
+		.handover = HANDOVER_INIT };
 	bool check = false;
 	int opt;
 
@@ -398,6 +597,9 @@ main(int argc, char **argv)
 			break;
 		case 'k':
 			check = true;
+			break;
+		case 's':
+			o.want_standby = true;
 			break;
 		case 'h':
 			usage(stdout);

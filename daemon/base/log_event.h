@@ -163,6 +163,24 @@
 /* A sender sends more than it may */
 #define EVENT_MESSAGE_FLOOD \
 	"8671aa37b88945ce8d674a85dd827b62"
+/* Takes nothing until it is promoted */
+#define EVENT_STANDBY \
+	"31e5bd2b207145ce87c55c3f7a40dd29"
+/* Out of standby */
+#define EVENT_PROMOTED \
+	"fd77a1b17e5c40baa0f2e59be152fcd2"
+/* A promotion will not survive a restart */
+#define EVENT_ROLE_FORGOTTEN \
+	"bc7c0333cbb54a84942402a60e9cae60"
+/* Sockets of systemd and the configuration disagree */
+#define EVENT_HANDOVER \
+	"43a05eb21b124aada97c3448bee8dafc"
+/* Somebody else has the status address */
+#define EVENT_STATUS_ADDRESS \
+	"c1cb47560d554bb0bcba2efb551c07ae"
+/* Workers' own control groups: had or not */
+#define EVENT_CGROUPS \
+	"77849c6a0e2b45a7b0e1a778ec3542bf"
 /* A turn took too long */
 #define EVENT_LOOP_SLOW \
 	"dcaf5207513b4072aff304b0ff44ecd7"

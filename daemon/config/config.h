@@ -78,6 +78,7 @@ const char *config_string(const struct config_section *, const char *key);
 /* A copy (free) of a string that has a value and is not empty, or NULL. */
 char	*config_copy(const struct config_section *, const char *key);
 bool	config_bool(const struct config_section *, const char *key);
+unsigned config_percent(const struct config_section *, const char *key);
 uint64_t config_unsigned(const struct config_section *, const char *key);
 uint64_t config_bytes(const struct config_section *, const char *key);
 uint64_t config_span_us(const struct config_section *, const char *key);

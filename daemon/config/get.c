@@ -191,6 +191,12 @@ config_rate(const struct config_section *s, const char *key)
 }
 
 unsigned
+config_percent(const struct config_section *s, const char *key)
+{
+	return (unsigned)value_of(s, key, CONFIG_PERCENT)->min;
+}
+
+unsigned
 config_choice(const struct config_section *s, const char *key)
 {
 	return (unsigned)value_of(s, key, CONFIG_CHOICE)->min;

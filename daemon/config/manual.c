@@ -58,6 +58,8 @@ type_name(const struct config_key *row)
 		return "number or range, such as 2-8";
 	case CONFIG_SPAN_RANGE:
 		return "time span or range, such as 2s-5min";
+	case CONFIG_PERCENT:
+		return "percentage, such as 50%";
 	case CONFIG_RATE:
 		return "rate, such as 50/s or 100/min";
 	case CONFIG_WORDS:

@@ -25,6 +25,7 @@ enum config_type {
 	CONFIG_CHOICE,		/* one word of the row's choices */
 	CONFIG_WORDS,		/* words; quotes as in a shell; assignments
 				   add up, an empty one resets */
+	CONFIG_PERCENT,		/* 50% (its % begins no specifier) */
 	CONFIG_ADDRESS,		/* host:port, [v6]:port, host, or /a/socket */
 };
 

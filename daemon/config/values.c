@@ -20,6 +20,10 @@ limit_format(const struct config_key *row, struct buffer *b, uint64_t n)
 	case CONFIG_RATE:
 		buffer_printf(b, "%g/s", (double)n / 1000);
 		break;
+	case CONFIG_PERCENT:
+		buffer_add_u64(b, n);
+		buffer_add_char(b, '%');
+		break;
 	default:
 		buffer_add_u64(b, n);
 	}
@@ -233,6 +237,20 @@ parse_words(const struct config_key *row, const char *text,
 }
 
 static int
+parse_percent(const char *text, uint64_t *ret, struct buffer *why)
+{
+	size_t n = strlen(text);
+
+	if (n == 0 || text[n - 1] != '%' ||
+	    slice_to_u64((struct slice){ text, n - 1 }, ret) < 0) {
+		buffer_printf(why, "\"%.40s\" is no percentage, such as 50%%",
+		    text);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int
 parse_one(const struct config_key *row, const char *text,
     const struct value_context *context, struct parsed *ret,
     struct buffer *why)
@@ -252,6 +270,9 @@ parse_one(const struct config_key *row, const char *text,
 		return parse_choice(row, text, &ret->min, why);
 	case CONFIG_UNSIGNED:
 		r = parse_unsigned(text, &ret->min, why);
+		break;
+	case CONFIG_PERCENT:
+		r = parse_percent(text, &ret->min, why);
 		break;
 	case CONFIG_BYTES:
 		r = bytes_parse(text, &ret->min, why);
@@ -282,8 +303,9 @@ value_parse(const struct config_key *row, const char *text,
 
 	if (row->type == CONFIG_WORDS)
 		return parse_words(row, text, context, ret, why);
-	r = specifiers_expand(text, context, &b, why);
-	if (r < 0)
+	if (row->type == CONFIG_PERCENT)
+		buffer_add_str(&b, text);
+	else if ((r = specifiers_expand(text, context, &b, why)) < 0)
 		return r;
 	r = parse_one(row, buffer_cstr(&b), context, &fresh, why);
 	if (r < 0)
@@ -346,6 +368,10 @@ value_format(const struct config_key *row, const struct parsed *v,
 {
 	_cleanup_buffer_ struct buffer words = BUFFER_INIT;
 
+	if (row->type == CONFIG_PERCENT) {
+		buffer_add_str(b, v->text != NULL ? v->text : "");
+		return;
+	}
 	if (row->type != CONFIG_WORDS) {
 		const char *text = v->text != NULL ? v->text : "";
 		size_t n = strlen(text);

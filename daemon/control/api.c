@@ -362,6 +362,33 @@ make_folder(const char *path, struct error *err)
 	return 0;
 }
 
+static struct api *
+api_new(const struct api_params *p)
+{
+	struct api *api = new0(struct api);
+
+	api->p = *p;
+	list_init(&api->conns);
+	list_init(&api->ops);
+	listener_init(&api->listener, "control", on_accept, api);
+	return api;
+}
+
+int
+api_adopt(const struct api_params *p, int fd, struct api **ret,
+    struct error *err)
+{
+	struct api *api = api_new(p);
+	int r = listener_adopt(&api->listener, p->loop, fd, err);
+
+	if (r < 0) {
+		free(api);
+		return r;
+	}
+	*ret = api;
+	return 0;
+}
+
 int
 api_start(const struct api_params *p, const char *path, struct api **ret,
     struct error *err)
@@ -379,11 +406,7 @@ api_start(const struct api_params *p, const char *path, struct api **ret,
 	if (r < 0)
 		return r;
 	memcpy(at.host, path, strlen(path) + 1);
-	api = new0(struct api);
-	api->p = *p;
-	list_init(&api->conns);
-	list_init(&api->ops);
-	listener_init(&api->listener, "control", on_accept, api);
+	api = api_new(p);
 	r = listener_start(&api->listener, p->loop, &at, 0660, err);
 	if (r < 0) {
 		free(api);

@@ -14,8 +14,12 @@
  *	pause, resume	queue, or all=true: "queues"
  *	scale		pool, min, max
  *	drain
+ *	promote, demote	out of standby and into it: "changed" (false: it was
+ *			so), "status"; both go on after the answer
  *	reload		"changed": how many sections; or "problems"
  *	show-config	"text"
+ *	history		queue or pool, seconds (at most a day): "history", as
+ *			in observe/history.h
  *	dead-list	queue, limit, after: {"item":...} lines; "listed", "more"
  *	dead-show	queue, id: one {"item":...} line with the body
  *	dead-redrive	queue, ids or all=true, rate (a second), dry_run, limit:
@@ -57,6 +61,12 @@ struct api_params {
 	/* Starts the drain; returns at once. */
 	void (*on_drain)(void *owner);
 	/*
+	 * Begin to leave standby, or to go there. 1; 0: it was so already; or
+	 * -errno and a sentence.
+	 */
+	int (*on_promote)(void *owner, struct buffer *ret_why);
+	int (*on_demote)(void *owner, struct buffer *ret_why);
+	/*
 	 * Loads and applies the configuration. 0 and *ret_changed, or -errno
 	 * and what is wrong, a line for each problem; then nothing changed.
 	 */
@@ -68,6 +78,10 @@ struct api_params {
 /* Makes the socket's folder when it is missing (the last part only). */
 int	api_start(const struct api_params *, const char *path,
 	    struct api **ret, struct error *);
+/* The same on a listening socket that was handed over; it is the api's when
+   this returns 0. */
+int	api_adopt(const struct api_params *, int fd, struct api **ret,
+	    struct error *);
 /* After the engine has stopped and before engine_free(). Accepts NULL. */
 void	api_free(struct api *);
 

@@ -51,6 +51,16 @@ api_find_queue(struct api_conn *c, json_t *request)
 	return NULL;
 }
 
+bool
+api_refuse_standby(struct api_conn *c)
+{
+	if (c->api->p.engine->phase != ENGINE_STANDBY)
+		return false;
+	api_fail(c, "it is in standby and has no queue open; \"botctl promote\" "
+	    "changes that");
+	return true;
+}
+
 /* ---- looking ---- */
 
 static void
@@ -60,6 +70,33 @@ cmd_status(struct api_conn *c, json_t *request _unused_)
 
 	(void)json_object_set_new(line, "status",
 	    observer_status(c->api->p.observer));
+	api_ok(c, line);
+}
+
+static void
+cmd_history(struct api_conn *c, json_t *request)
+{
+	const char *queue = string_of(request, "queue");
+	const char *pool = string_of(request, "pool");
+	json_int_t seconds = json_integer_value(json_object_get(request,
+	    "seconds"));
+	json_t *line, *history;
+
+	if ((queue == NULL) == (pool == NULL) || seconds < 1 ||
+	    (uint64_t)seconds > HISTORY_SPAN_MAX_US / USEC_PER_SEC) {
+		api_fail(c, "history wants queue or pool, and seconds up to "
+		    "a day");
+		return;
+	}
+	history = observer_history(c->api->p.observer, queue != NULL ?
+	    HISTORY_QUEUE : HISTORY_POOL, queue != NULL ? queue : pool,
+	    (uint64_t)seconds * USEC_PER_SEC);
+	if (history == NULL) {
+		api_fail(c, "there is no history of that name");
+		return;
+	}
+	line = json_object();
+	(void)json_object_set_new(line, "history", history);
 	api_ok(c, line);
 }
 
@@ -176,6 +213,37 @@ cmd_drain(struct api_conn *c, json_t *request _unused_)
 	p->on_drain(p->owner);
 }
 
+/* ---- standby ---- */
+
+static void
+change_role(struct api_conn *c, const char *what,
+    int (*change)(void *owner, struct buffer *ret_why))
+{
+	const struct api_params *p = &c->api->p;
+	_cleanup_buffer_ struct buffer why = BUFFER_INIT;
+	int r;
+
+	api_audit(c, NULL, what);
+	r = change(p->owner, &why);
+	if (r < 0)
+		api_fail(c, "%s", buffer_cstr(&why));
+	else
+		api_ok(c, json_pack("{s:b,s:s}", "changed", r > 0, "status",
+		    health_name(observer_health(p->observer))));
+}
+
+static void
+cmd_promote(struct api_conn *c, json_t *request _unused_)
+{
+	change_role(c, "promotion", c->api->p.on_promote);
+}
+
+static void
+cmd_demote(struct api_conn *c, json_t *request _unused_)
+{
+	change_role(c, "demotion", c->api->p.on_demote);
+}
+
 static void
 cmd_reload(struct api_conn *c, json_t *request _unused_)
 {
@@ -210,8 +278,11 @@ static const struct command {
 	{ "resume", " queue all ", cmd_resume },
 	{ "scale", " pool min max ", cmd_scale },
 	{ "drain", " ", cmd_drain },
+	{ "promote", " ", cmd_promote },
+	{ "demote", " ", cmd_demote },
 	{ "reload", " ", cmd_reload },
 	{ "show-config", " ", cmd_show_config },
+	{ "history", " queue pool seconds ", cmd_history },
 	{ "dead-list", " queue limit after ", api_dead },
 	{ "dead-show", " queue id ", api_dead },
 	{ "dead-redrive", " queue ids all rate dry_run limit ", api_dead },

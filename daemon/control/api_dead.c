@@ -542,6 +542,8 @@ api_dead(struct api_conn *c, json_t *request)
 
 	if (q == NULL)
 		return;
+	if (api_refuse_standby(c))
+		return;
 	if (!(q->type->capabilities & QUEUE_DEAD_LETTERS)) {
 		api_fail(c, "queues of type %s have no dead letters that can "
 		    "be reached from here", q->type->name);

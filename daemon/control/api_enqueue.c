@@ -130,6 +130,8 @@ api_enqueue(struct api_conn *c, json_t *request)
 		    q->type->name);
 		return;
 	}
+	if (api_refuse_standby(c))
+		return;
 	if (q->stopping || q->engine->phase >= ENGINE_DRAINING) {
 		api_fail(c, "queue %s is stopping", q->name);
 		return;

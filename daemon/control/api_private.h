@@ -66,6 +66,8 @@ void	api_op_end(struct api_op *);
 
 void	api_command(struct api_conn *, json_t *request);
 struct queue *api_find_queue(struct api_conn *, json_t *request);
+/* True, and the client has been told, when no queue is open. */
+bool	api_refuse_standby(struct api_conn *);
 void	api_audit(const struct api_conn *, const struct log_fields *,
 	    const char *what);
 

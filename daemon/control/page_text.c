@@ -88,7 +88,7 @@ void
 page_state(struct buffer *b, const char *state)
 {
 	static const char *const known[] = { "ok", "degraded", "starting",
-		"draining", "down", "warning", "pending", "firing", "resolved",
+		"draining", "standby", "down", "warning", "pending", "firing", "resolved",
 		"error", "critical" };
 	const char *class = "";
 

@@ -363,12 +363,33 @@ engine_read_operator(struct engine *e, struct config *c)
 	e->max_bytes = (size_t)config_bytes(s, "MaxInFlightBytes");
 }
 
+static void
+make_objects(struct engine *e)
+{
+	const struct config_section *s = NULL;
+
+	while ((s = config_next(e->config, "Pool", s)) != NULL)
+		pool_create(e, e->config, s);
+	while ((s = config_next(e->config, "Queue", s)) != NULL)
+		queue_create(e, e->config, s);
+}
+
+static void
+free_objects(struct engine *e)
+{
+	struct list *l;
+
+	while ((l = list_first(&e->queues)) != NULL)
+		queue_destroy(list_entry(l, struct queue, engine_link));
+	while ((l = list_first(&e->pools)) != NULL)
+		pool_destroy(list_entry(l, struct pool, engine_link));
+}
+
 struct engine *
 engine_new(struct loop *loop, struct resolver *resolver, struct config *c,
     const struct engine_types *types)
 {
 	struct engine *e = new0(struct engine);
-	const struct config_section *s = NULL;
 
 	e->loop = loop;
 	e->resolver = resolver;
@@ -382,10 +403,7 @@ engine_new(struct loop *loop, struct resolver *resolver, struct config *c,
 	timer_init(&e->drain_timer, "engine.drain", drain_timer_fired, e);
 	e->config = config_ref(c);
 	engine_read_operator(e, c);
-	while ((s = config_next(c, "Pool", s)) != NULL)
-		pool_create(e, c, s);
-	while ((s = config_next(c, "Queue", s)) != NULL)
-		queue_create(e, c, s);
+	make_objects(e);
 	return e;
 }
 
@@ -405,17 +423,29 @@ engine_start(struct engine *e)
 }
 
 void
+engine_standby(struct engine *e)
+{
+	BUG_ON(e->phase != ENGINE_STARTING);
+	e->phase = ENGINE_STANDBY;
+}
+
+void
+engine_rest(struct engine *e)
+{
+	BUG_ON(e->phase != ENGINE_STOPPED);
+	free_objects(e);
+	e->phase = ENGINE_STANDBY;
+	e->on_stopped = NULL;
+	make_objects(e);
+}
+
+void
 engine_free(struct engine *e)
 {
-	struct list *l;
-
 	if (e == NULL)
 		return;
 	BUG_ON(e->phase == ENGINE_RUNNING || e->phase == ENGINE_DRAINING);
-	while ((l = list_first(&e->queues)) != NULL)
-		queue_destroy(list_entry(l, struct queue, engine_link));
-	while ((l = list_first(&e->pools)) != NULL)
-		pool_destroy(list_entry(l, struct pool, engine_link));
+	free_objects(e);
 	gates_forget(e, NULL);
 	task_cancel(&e->dispatch_task);
 	timer_cancel(e->loop, &e->drain_timer);

@@ -24,6 +24,7 @@ struct engine_types {
 
 enum engine_phase {
 	ENGINE_STARTING = 1,
+	ENGINE_STANDBY,		/* all is loaded, nothing is started */
 	ENGINE_RUNNING,
 	ENGINE_DRAINING,
 	ENGINE_STOPPED,
@@ -63,7 +64,14 @@ void	engine_check(struct config *, const struct engine_types *);
 /* The configuration must be free of problems. */
 struct engine *engine_new(struct loop *, struct resolver *, struct config *,
 	    const struct engine_types *);
-void	engine_start(struct engine *);
+void	engine_start(struct engine *);	/* also from standby */
+/* Instead of engine_start(): nothing is opened, connected or run until then.
+   A reload applies. */
+void	engine_standby(struct engine *);
+/* From on_stopped of engine_drain(): queues and pools are made anew, as they
+   were before the start, and are in standby.  Their counts begin at zero, the
+   engine's own sums go on. */
+void	engine_rest(struct engine *);
 /*
  * Stops taking messages; gives back what waits, at once; lets run what runs
  * until DrainTimeout=; then kills and gives back; then on_stopped. Idempotent.

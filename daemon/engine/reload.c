@@ -67,7 +67,8 @@ reload_pools(struct engine *e, struct config *c)
 		p = pool_create(e, c, s);
 		log_notice(LOG_POOL_EVENT(p->name, EVENT_SECTION_CHANGED),
 		    "added");
-		p->type->ops->start(p);
+		if (e->phase == ENGINE_RUNNING)
+			p->type->ops->start(p);
 		changed++;
 	}
 	return changed;
@@ -96,7 +97,8 @@ add_queue(struct engine *e, struct config *c, const struct config_section *s)
 		return 0;
 	q = queue_create(e, c, s);
 	log_notice(LOG_QUEUE_EVENT(q->name, EVENT_SECTION_CHANGED), "added");
-	queue_launch(q);
+	if (e->phase == ENGINE_RUNNING)
+		queue_launch(q);
 	return 1;
 }
 
@@ -147,7 +149,8 @@ reload_queue_gone(struct engine *e, const char *name)
 {
 	const struct config_section *s = config_find(e->config, "Queue", name);
 
-	if (s != NULL && e->phase == ENGINE_RUNNING)
+	if (s != NULL && (e->phase == ENGINE_RUNNING ||
+	    e->phase == ENGINE_STANDBY))
 		add_queue(e, e->config, s);
 }
 
@@ -157,7 +160,7 @@ engine_reload(struct engine *e, struct config *c)
 	struct config *old = e->config;
 	unsigned changed;
 
-	if (e->phase != ENGINE_RUNNING)
+	if (e->phase != ENGINE_RUNNING && e->phase != ENGINE_STANDBY)
 		return 0;
 	BUG_ON(config_problems(c) != 0);
 	e->config = config_ref(c);

@@ -439,9 +439,10 @@ on_timer(struct timer *t)
 	a->look_us = now;
 	timer_arm_at(a->loop, t, now + ALERT_LOOK_US);
 	silences_expire(a);
-	/* What stops on purpose says nothing; it is as it was until it runs
-	   again. */
-	if (a->observer->engine->phase < ENGINE_DRAINING)
+	/* What stops or waits on purpose says nothing; it is as it was until
+	   it runs again. */
+	if (a->observer->engine->phase < ENGINE_DRAINING &&
+	    a->observer->engine->phase != ENGINE_STANDBY)
 		alerts_foreach_rule(r, a, l)
 			look(a, r, dt);
 	if (a->dirty || (anything_runs(a) &&

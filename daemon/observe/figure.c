@@ -333,11 +333,11 @@ since(uint64_t then_us)
 	return is_if(then_us != 0, (double)(now - MIN(now, then_us)) / 1e6);
 }
 
-/* "starting" says nothing yet. */
+/* "starting" says nothing yet, and a standby nothing about the work. */
 static struct figure_value
 health_is(enum health h)
 {
-	return is_if(h != HEALTH_STARTING && h != 0, (double)h);
+	return is_if(h != HEALTH_STARTING && h != HEALTH_STANDBY && h != 0, (double)h);
 }
 
 static struct figure_value

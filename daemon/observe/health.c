@@ -24,6 +24,7 @@ health_name(enum health h)
 		[HEALTH_DEGRADED] = "degraded",
 		[HEALTH_DOWN] = "down",
 		[HEALTH_DRAINING] = "draining",
+		[HEALTH_STANDBY] = "standby",
 		[HEALTH_WARNING] = "warning",
 	};
 
@@ -151,7 +152,7 @@ judge_paused(struct observer *o, struct check *c, const struct queue *q,
 		/* Its pool is still starting: judge_pool() says how long. */
 		if (p != NULL && !p->up && !error_is_set(&p->error) &&
 		    !watch_find_pool(o, p)->was_up &&
-		    now - o->started_us < STARTING_GRACE_US) {
+		    now - o->begun_us < STARTING_GRACE_US) {
 			check_set(c, HEALTH_STARTING, "waiting for pool %s",
 			    p->name);
 			return;
@@ -190,13 +191,17 @@ judge_queue(struct observer *o, struct watch_queue *w, const struct queue *q,
 		check_set(c, HEALTH_OK, "draining");
 		return;
 	}
+	if (o->engine->phase == ENGINE_STANDBY) {
+		check_set(c, HEALTH_OK, "standby");
+		return;
+	}
 	if (!q->connected) {
 		if (error_is_set(&q->error))
 			check_set(c, HEALTH_DEGRADED,
 			    "not connected since %s: %s",
 			    clock_iso(iso, watch_realtime_us(q->changed_us),
 			    false), q->error.text);
-		else if (!w->was_up && now - o->started_us < STARTING_GRACE_US)
+		else if (!w->was_up && now - o->begun_us < STARTING_GRACE_US)
 			check_set(c, HEALTH_STARTING, "connecting");
 		else
 			check_set(c, HEALTH_DEGRADED, "not connected");
@@ -249,10 +254,12 @@ judge_pool(struct observer *o, struct watch_pool *w, const struct pool *p,
 
 	if (o->engine->phase >= ENGINE_DRAINING || p->draining) {
 		check_set(c, HEALTH_OK, "draining");
+	} else if (o->engine->phase == ENGINE_STANDBY) {
+		check_set(c, HEALTH_OK, "standby");
 	} else if (!p->up) {
 		if (error_is_set(&p->error))
 			check_set(c, HEALTH_DEGRADED, "%s", p->error.text);
-		else if (!w->was_up && now - o->started_us < STARTING_GRACE_US)
+		else if (!w->was_up && now - o->begun_us < STARTING_GRACE_US)
 			check_set(c, HEALTH_STARTING, "starting workers");
 		else
 			check_set(c, HEALTH_DEGRADED, "no worker can run");
@@ -326,7 +333,9 @@ judge_overall(struct observer *o, uint64_t now)
 			degraded |= health_of_dependency(d) == HEALTH_DEGRADED;
 	if (o->loop_check.state == HEALTH_DOWN)
 		return HEALTH_DOWN;
-	if (pending && now - o->started_us < STARTING_GRACE_US)
+	if (o->engine->phase == ENGINE_STANDBY)
+		return HEALTH_STANDBY;
+	if (pending && now - o->begun_us < STARTING_GRACE_US)
 		return HEALTH_STARTING;
 	engine_foreach_queue(q, o->engine, l) {
 		has_queue = true;
@@ -372,7 +381,7 @@ observer_ready(struct observer *o)
 	struct list *l;
 	struct queue *q;
 
-	if (o->engine->phase >= ENGINE_DRAINING)
+	if (o->engine->phase != ENGINE_RUNNING)
 		return false;
 	engine_foreach_queue(q, o->engine, l)
 		if (q->connected && q->pool != NULL && q->pool->up)
@@ -465,7 +474,7 @@ observer_line(struct observer *o, struct buffer *b)
 		buffer_printf(b, ", backlog %" PRIu64, backlog);
 	if (h == HEALTH_DRAINING)
 		buffer_printf(b, ", %u in flight", in_flight);
-	else if (h != HEALTH_OK &&
+	else if (h != HEALTH_OK && h != HEALTH_STANDBY &&
 	    (c = worst_check(o, &kind, &name)) != NULL)
 		buffer_printf(b, "; %s%s%s: %s", kind, name != NULL ? " " : "",
 		    name != NULL ? name : "", c->detail);

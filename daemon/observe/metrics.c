@@ -434,8 +434,8 @@ timeval_us(const struct timeval *tv)
 	return (uint64_t)tv->tv_sec * USEC_PER_SEC + (uint64_t)tv->tv_usec;
 }
 
-static uint64_t
-resident_bytes(void)
+uint64_t
+watch_rss_bytes(void)
 {
 	unsigned long pages = 0;
 	FILE *f = fopen("/proc/self/statm", "re");
@@ -451,7 +451,7 @@ resident_bytes(void)
 static void
 add_process(struct buffer *b, struct observer *o)
 {
-	uint64_t rss = resident_bytes();
+	uint64_t rss = watch_rss_bytes();
 	struct loop_stats s;
 	struct rusage ru;
 
@@ -537,7 +537,7 @@ add_health(struct buffer *b, struct observer *o, enum health health)
 	buffer_add_str(b, "} 1\n");
 
 	family(b, "status", "stateset", NULL, "How it goes, overall.");
-	for (enum health h = HEALTH_STARTING; h <= HEALTH_DRAINING; h++)
+	for (enum health h = HEALTH_STARTING; h <= HEALTH_STANDBY; h++)
 		u64_sample(b, "status", "", P "status", health_name(h),
 		    h == health);
 

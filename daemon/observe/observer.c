@@ -129,6 +129,8 @@ watch_find_pool(struct observer *o, const struct pool *p)
 void
 watch_sync(struct observer *o)
 {
+	/* After it everything starts once more, with the same patience. */
+	bool standby = o->engine->phase == ENGINE_STANDBY;
 	struct list *l, *tmp;
 	struct queue *q;
 	struct pool *p;
@@ -137,17 +139,19 @@ watch_sync(struct observer *o)
 		list_entry(l, struct watch_queue, link)->seen = false;
 	list_foreach(l, &o->pools)
 		list_entry(l, struct watch_pool, link)->seen = false;
+	if (standby)
+		o->begun_us = clock_monotonic_us();
 	engine_foreach_queue(q, o->engine, l) {
 		struct watch_queue *w = watch_find_queue(o, q);
 
 		w->seen = true;
-		w->was_up |= q->connected;
+		w->was_up = !standby && (w->was_up || q->connected);
 	}
 	engine_foreach_pool(p, o->engine, l) {
 		struct watch_pool *w = watch_find_pool(o, p);
 
 		w->seen = true;
-		w->was_up |= p->up;
+		w->was_up = !standby && (w->was_up || p->up);
 	}
 	list_foreach_safe(l, tmp, &o->queues)
 		if (!list_entry(l, struct watch_queue, link)->seen)
@@ -267,7 +271,7 @@ observer_new(struct loop *loop, struct engine *engine)
 	o->engine = engine;
 	list_init(&o->queues);
 	list_init(&o->pools);
-	o->started_us = o->tick_us = o->overall_since_us =
+	o->started_us = o->begun_us = o->tick_us = o->overall_since_us =
 	    o->loop_check.since_us = clock_monotonic_us();
 	o->started_realtime_us = clock_realtime_us();
 	o->overall = HEALTH_STARTING;

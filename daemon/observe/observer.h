@@ -21,6 +21,7 @@ enum health {
 	HEALTH_DEGRADED,	/* works, but a person should look */
 	HEALTH_DOWN,		/* no message can be worked on */
 	HEALTH_DRAINING,
+	HEALTH_STANDBY,		/* takes nothing until it is promoted */
 	HEALTH_WARNING,		/* of one check only, which no queue requires */
 };
 

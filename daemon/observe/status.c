@@ -4,6 +4,7 @@
 #include "observe/watch.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -402,6 +403,27 @@ loop_object(const struct loop *loop)
 	return j;
 }
 
+static json_t *
+process_object(const struct loop *loop)
+{
+	uint64_t rss = watch_rss_bytes();
+	json_t *j = json_object();
+	struct loop_stats s;
+	struct rlimit files;
+	struct rusage ru;
+
+	loop_get_stats(loop, &s);
+	set(j, "rss_bytes", rss != 0 ? json_count(rss) : json_null());
+	set(j, "cpu_seconds", getrusage(RUSAGE_SELF, &ru) == 0 ?
+	    json_number((double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
+	    (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6, 2) :
+	    json_null());
+	set(j, "descriptors", json_count(s.ios));
+	set(j, "descriptors_max", getrlimit(RLIMIT_NOFILE, &files) == 0 ?
+	    json_count(files.rlim_cur) : json_null());
+	return j;
+}
+
 /* The sum of what is known; null when nothing is. */
 static json_t *
 backlog_sum(struct engine *e, bool *ret_complete)
@@ -474,5 +496,6 @@ observer_status(struct observer *o)
 	set(j, "sinks", observer_sinks(o));
 	set(j, "security", security_object(o));
 	set(j, "loop", loop_object(o->loop));
+	set(j, "process", process_object(o->loop));
 	return j;
 }

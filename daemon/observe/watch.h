@@ -74,6 +74,7 @@ struct observer {
 	const struct checks *checks;	/* NULL: there are none */
 	const struct guards *guards;	/* NULL: there are none */
 	uint64_t started_us;		/* monotonic */
+	uint64_t begun_us;		/* the same, or the end of standby */
 	uint64_t started_realtime_us;
 	uint64_t tick_us;		/* when the last sample was taken */
 	uint64_t late_us;		/* how late that was */
@@ -117,6 +118,9 @@ bool	watch_backlog_fresh(const struct queue *);
 
 /* Of one [Check NAME]: OK, STARTING while it is pending, DEGRADED, WARNING. */
 enum health health_of_dependency(const struct dependency *);
+
+/* Of the operator itself; 0: not known. */
+uint64_t watch_rss_bytes(void);		/* metrics.c */
 
 const char *observer_instance(const struct observer *);
 /* When the monotonic time was, as wall clock. */

@@ -87,7 +87,9 @@ health_beat(struct kuma *k, bool *ret_up, struct buffer *msg)
 {
 	enum health h = observer_health(k->sinks->p.observer);
 
-	if (h == HEALTH_STARTING || h == HEALTH_DRAINING)
+	/* A standby is quiet: its primary may beat for the same monitor. */
+	if (h == HEALTH_STARTING || h == HEALTH_DRAINING ||
+	    h == HEALTH_STANDBY)
 		return false;
 	*ret_up = h == HEALTH_OK;
 	observer_line(k->sinks->p.observer, msg);

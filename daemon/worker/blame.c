@@ -34,6 +34,11 @@ out_of_memory(const struct worker *w, const struct child_exit *how)
 	uint64_t max = w->wp->set->memory_max_bytes;
 	uint64_t rss = (uint64_t)how->usage.ru_maxrss * KIB;
 
+	if (cgroup_ran_out(w->group))
+		return true;
+	/* Its limit is one of resident memory, and the kernel has the word. */
+	if (w->group != NULL)
+		return how->code > 0 && tail_says_memory(w);
 	if (max == 0 || (how->code == 0 && how->signo == 0))
 		return false;
 	if (how->usage.ru_maxrss > w->parent_maxrss_kib &&

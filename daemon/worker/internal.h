@@ -5,6 +5,7 @@
  *	pool.c		handler_ops; how many workers there are and why
  *	process.c	one worker: its socket, its messages, its life
  *	blame.c		what its messages get when it ends
+ *	cgroup.c	its control group, where there is one
  *	output.c	what a worker prints
  *	runner*.c	the program that every worker starts as
  */
@@ -15,6 +16,7 @@
 #include "codec/frame.h"
 #include "engine/pool.h"
 #include "loop/child.h"
+#include "worker/cgroup.h"
 #include "worker/worker.h"
 
 /* ---- settings.c ---- */
@@ -37,6 +39,7 @@ struct settings {
 	unsigned min, max;
 	uint64_t max_messages;	/* 0: no limit */
 	uint64_t memory_max_bytes;	/* 0: no limit */
+	struct cgroup_limits limits;	/* that one included */
 	unsigned concurrency;	/* cap on READY */
 	uint64_t kill_grace_us, idle_timeout_us, start_timeout_us;
 	enum log_level output_level;
@@ -49,6 +52,15 @@ struct settings {
 struct settings *settings_read(const struct pool *, struct config *,
 	    const struct config_section *);
 void	settings_free(struct settings *);	/* accepts NULL */
+/*
+ * The runner's command line for one worker: it enters the control group (NULL:
+ * none) before anything else, whose limit of memory then takes the place of
+ * RLIMIT_DATA.
+ */
+char	**settings_argv(const struct settings *, const struct cgroup *);
+void	settings_argv_free(char **);
+/* Says what of the limits has no effect here. */
+void	settings_warn_limits(const struct pool *, const struct settings *);
 /* Workers started with the one are as good as workers of the other. */
 bool	settings_same_worker(const struct settings *, const struct settings *);
 
@@ -125,6 +137,7 @@ struct worker {
 	uint64_t strange;	/* verdicts for messages that it does not have */
 	uint64_t started_us, idle_since_us, busy_since_us;
 	long parent_maxrss_kib;	/* ours when it was started */
+	struct cgroup *group;	/* NULL: none */
 	struct error error;	/* FATE_PROTOCOL: what was wrong */
 
 	struct output out_pipe, err_pipe;

@@ -409,6 +409,7 @@ op_start(struct pool *p)
 	struct worker_pool *wp = p->impl;
 
 	BUG_ON(wp->set == NULL);
+	settings_warn_limits(p, wp->set);
 	wp->started = true;
 	worker_pool_check(wp);
 }
@@ -523,6 +524,9 @@ op_reconfigure(struct pool *p, const struct config_section *section)
 		    "its workers are replaced one by "
 		    "one");
 	}
+	if (set->limits.tasks_max != old->limits.tasks_max ||
+	    set->limits.cpu_percent != old->limits.cpu_percent)
+		settings_warn_limits(p, set);
 	settings_free(old);
 	worker_pool_check(wp);
 }
@@ -555,6 +559,10 @@ op_status(struct pool *p, json_t *object)
 	    json_integer((json_int_t)p->stats.crashes));
 	json_object_set_new(object, "timeouts",
 	    json_integer((json_int_t)p->stats.timeouts));
+	json_object_set_new(object, "cgroups", json_string(cgroups_kind()));
+	json_object_set_new(object, "cgroups_missing",
+	    cgroups_missing() != NULL ? json_string(cgroups_missing()) :
+	    json_null());
 	if (wp->set != NULL)
 		json_object_set_new(object, "program",
 		    json_string_nocheck(wp->set->program));
@@ -581,7 +589,7 @@ op_debug(struct pool *p, json_t *array)
 			    json_stringn(m->name.p, m->name.n));
 		}
 		json_array_append_new(array, json_pack(
-		    "{s:s s:i s:s s:i s:i s:i s:I s:I s:f s:i s:o}",
+		    "{s:s s:i s:s s:i s:i s:i s:I s:I s:f s:i s:I s:o}",
 		    "pool", p->name, "pid", (int)w->pid,
 		    "state", worker_state_name(w),
 		    "in_flight", (int)w->inflight, "ready", (int)w->ready,
@@ -589,7 +597,9 @@ op_debug(struct pool *p, json_t *array)
 		    "answered", (json_int_t)w->answered,
 		    "strange", (json_int_t)w->strange,
 		    "age_seconds", (double)(now - w->started_us) / 1e6,
-		    "generation", (int)w->generation, "messages", messages));
+		    "generation", (int)w->generation,
+		    "cgroup_bytes", (json_int_t)cgroup_memory_bytes(w->group),
+		    "messages", messages));
 	}
 }
 

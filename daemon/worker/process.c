@@ -428,6 +428,9 @@ on_verdict(struct worker *w, const struct frame *f, uint64_t step_us)
 		    slice_is(v.error_type, ERROR_TYPE_OUT_OF_MEMORY));
 		if (v.killed_worker)
 			w->wp->pool->stats.crashes++;
+		/* The kernel's word counts more than what became of it. */
+		if (w->kind == HANDLER_COMMAND && cgroup_ran_out(w->group))
+			v.error_type = SLICE(ERROR_TYPE_OUT_OF_MEMORY);
 	}
 	/* Several answers at once: each took its share of the time. */
 	if (step_us != 0 || m->started_us == 0)
@@ -665,14 +668,16 @@ start(struct worker *w, struct pair *sock, struct pair *out, struct pair *err)
 {
 	const struct settings *set = w->wp->set;
 	struct loop *loop = w->wp->loop;
+	char **argv = settings_argv(set, w->group);
 	struct child_params params = {
-		.path = set->runner, .argv = set->argv, .envp = set->envp,
+		.path = set->runner, .argv = argv, .envp = set->envp,
 		.fds = { -1, out->theirs, err->theirs, sock->theirs },
 	};
 	struct rusage self;
 	int r;
 
 	r = child_start(&w->child, loop, &params);
+	settings_argv_free(argv);
 	if (r < 0)
 		return r;
 	w->pid = w->child.pid;
@@ -712,14 +717,19 @@ worker_new(struct worker_pool *wp, struct error *err)
 	task_init(&w->write_task, LOOP_WRITE, "worker.write", on_write, w);
 	output_init(&w->out_pipe, w);
 	output_init(&w->err_pipe, w);
+	error_clear(err);
 	r = open_pairs(&sock, &out, &errp);
-	if (r == 0)
-		r = start(w, &sock, &out, &errp);
+	if (r == 0) {
+		w->group = cgroup_new(wp->pool->name, &wp->set->limits, err);
+		r = error_is_set(err) ? -ECANCELED :
+		    start(w, &sock, &out, &errp);
+	}
 	pair_close(&sock);
 	pair_close(&out);
 	pair_close(&errp);
 	if (r < 0) {
-		error_set_errno(err, r, "%s", wp->set->runner);
+		if (!error_is_set(err))
+			error_set_errno(err, r, "%s", wp->set->runner);
 		worker_free(w);
 		return NULL;
 	}
@@ -745,6 +755,7 @@ worker_free(struct worker *w)
 	timer_cancel(loop, &w->output_timer);
 	task_cancel(&w->write_task);
 	list_remove(&w->link);
+	cgroup_free(w->group);
 	buffer_done(&w->in);
 	buffer_done(&w->out);
 	free(w);

@@ -7,6 +7,7 @@
  * no such place), so this program does: it gives up rights, sets limits, and
  * then becomes the handler (exec) or runs it.
  */
+#include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -143,6 +144,20 @@ parse_groups(struct options *o, const char *s)
 	}
 }
 
+/* First of all, as the user that the group belongs to. */
+static void
+enter_cgroup(const char *dir)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "0", 1) < 0)
+		runner_fail(EXIT_SETUP, "%s: %s", path, strerror(errno));
+	(void)close(fd);
+}
+
 /* Returns the index of the handler. */
 static int
 parse(int argc, char **argv, struct options *o)
@@ -154,6 +169,8 @@ parse(int argc, char **argv, struct options *o)
 			return i + 1;
 		if (strncmp(a, "--parent=", 9) == 0) {
 			o->parent = (pid_t)number(a + 9, "--parent");
+		} else if (strncmp(a, "--cgroup=", 9) == 0) {
+			enter_cgroup(a + 9);
 		} else if (strncmp(a, "--memory=", 9) == 0) {
 			o->memory_max_bytes = number(a + 9, "--memory");
 		} else if (strncmp(a, "--uid=", 6) == 0) {

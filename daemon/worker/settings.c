@@ -33,8 +33,19 @@ static const struct config_key keys[] = {
 	{ "MaxMessages", CONFIG_UNSIGNED, "0", NULL, 0, 0, CONFIG_RELOAD,
 	    "After so many messages a worker is replaced. 0: never." },
 	{ "MemoryMax", CONFIG_BYTES, NULL, NULL, MIB, 0, CONFIG_RELOAD,
-	    "Memory that a worker process may allocate (RLIMIT_DATA). Not set: "
-	    "no limit." },
+	    "Memory that a worker with all its children may use, where systemd "
+	    "delegates control groups (Delegate=yes); else what each of its "
+	    "processes may allocate (RLIMIT_DATA). A worker that is over it is "
+	    "killed, and its message retried as out_of_memory. Not set: no "
+	    "limit." },
+	{ "TasksMax", CONFIG_UNSIGNED, NULL, NULL, 1, 0, CONFIG_RELOAD,
+	    "Processes and threads that a worker with all its children may "
+	    "have at once. Needs control groups (Delegate=yes). Not set: no "
+	    "limit." },
+	{ "CPUQuota", CONFIG_PERCENT, NULL, NULL, 1, 100000, CONFIG_RELOAD,
+	    "Processor time that a worker with all its children may use, in "
+	    "per cent of one processor, such as 50%. Needs control groups "
+	    "(Delegate=yes). Not set: no limit." },
 	{ "User", CONFIG_STRING, NULL, NULL, 0, 0, CONFIG_RELOAD,
 	    "The user that workers run as. Needs an operator that runs as "
 	    "root." },
@@ -70,6 +81,12 @@ void
 worker_set_runner(const char *path)
 {
 	runner_override = path;
+}
+
+void
+worker_setup_cgroups(void)
+{
+	cgroups_setup(NULL);
 }
 
 /* Where problems go, and whether there was one. */
@@ -407,6 +424,32 @@ make_argv(struct reader *r, struct settings *s, struct strings *argv,
 	s->argv = argv->at;
 }
 
+static void
+read_limits(const struct config_section *section, struct settings *s)
+{
+	struct cgroup_limits *l = &s->limits;
+
+	l->memory_max_bytes = s->memory_max_bytes;
+	if (config_is_set(section, "TasksMax"))
+		l->tasks_max = config_unsigned(section, "TasksMax");
+	if (config_is_set(section, "CPUQuota"))
+		l->cpu_percent = config_percent(section, "CPUQuota");
+}
+
+/* Once, when the pool begins: what is asked for and cannot be had. */
+void
+settings_warn_limits(const struct pool *p, const struct settings *s)
+{
+	const char *key = s->limits.tasks_max != 0 && !cgroups_limit_tasks() ?
+	    "TasksMax" : s->limits.cpu_percent != 0 && !cgroups_limit_cpu() ?
+	    "CPUQuota" : NULL;
+
+	if (key != NULL)
+		log_warning(LOG_POOL_EVENT(p->name, EVENT_CGROUPS), "%s= has "
+		    "no effect: %s", key, cgroups_missing() != NULL ?
+		    cgroups_missing() : "its controller is not delegated");
+}
+
 struct settings *
 settings_read(const struct pool *pool, struct config *config,
     const struct config_section *section)
@@ -424,6 +467,7 @@ settings_read(const struct pool *pool, struct config *config,
 	s->max = (unsigned)max;
 	s->max_messages = config_unsigned(section, "MaxMessages");
 	s->memory_max_bytes = config_bytes(section, "MemoryMax");
+	read_limits(section, s);
 	s->concurrency = config_is_set(section, "Concurrency") ?
 	    (unsigned)config_unsigned(section, "Concurrency") :
 	    WORKER_READY_MAX;
@@ -457,6 +501,33 @@ free_strings(char **at)
 	free(at);
 }
 
+char **
+settings_argv(const struct settings *s, const struct cgroup *group)
+{
+	struct strings argv = { NULL, 0 };
+	char *const *set = s->argv;
+
+	strings_add(&argv, xstrdup(set[0]));	/* "bot-worker" */
+	strings_add(&argv, xstrdup(set[1]));	/* the verb */
+	for (size_t i = 0; group != NULL && i < CGROUP_PLACES; i++)
+		if (group->dirs[i] != NULL)
+			strings_add(&argv, xasprintf("--cgroup=%s",
+			    group->dirs[i]));
+	set += 2;
+	for (; *set != NULL && strcmp(*set, "--") != 0; set++)
+		if (group == NULL || strncmp(*set, "--memory=", 9) != 0)
+			strings_add(&argv, xstrdup(*set));
+	for (; *set != NULL; set++)
+		strings_add(&argv, xstrdup(*set));
+	return argv.at;
+}
+
+void
+settings_argv_free(char **argv)
+{
+	free_strings(argv);
+}
+
 void
 settings_free(struct settings *s)
 {
@@ -482,5 +553,7 @@ bool
 settings_same_worker(const struct settings *a, const struct settings *b)
 {
 	return strcmp(a->runner, b->runner) == 0 &&
+	    a->limits.tasks_max == b->limits.tasks_max &&
+	    a->limits.cpu_percent == b->limits.cpu_percent &&
 	    same_strings(a->argv, b->argv) && same_strings(a->envp, b->envp);
 }

@@ -17,4 +17,8 @@ extern const struct handler_type worker_handler_type;
  */
 void	worker_set_runner(const char *path);
 
+/* Before the first pool starts: gives workers control groups of their own
+   where systemd delegates them. */
+void	worker_setup_cgroups(void);
+
 #endif

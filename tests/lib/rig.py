@@ -435,17 +435,18 @@ class Daemon(Process):
 
     text is the configuration; {dir}, {source} and {build} are replaced.  An
     [Operator] section with Status= and Control= is added when there is none.
+    args: further arguments; launcher: a program that becomes the daemon.
     """
 
-    def __init__(self, rig, text, name="test", env=None, wait="ready"):
+    def __init__(self, rig, text, name="test", env=None, wait="ready", args=(), launcher=(), **kw):
         self.rig = rig
         self.name_ = name
         self.conf = os.path.join(rig.dir, name + ".conf")
         self.control = os.path.join(rig.dir, name + ".sock")
         self.write(text)
         self.env = dict(os.environ, STATE_DIRECTORY=rig.dir, **(env or {}))
-        super().__init__(rig, "bot-operatord", [os.path.join(BUILD, "bot-operatord"), "--config", self.conf],
-                         env=self.env)
+        super().__init__(rig, "bot-operatord", [*launcher, os.path.join(BUILD, "bot-operatord"), "--config", self.conf,
+                                                *args], env=self.env, **kw)
         self.base = None
         if wait:
             wait_for("the daemon's status address", self._find_base)

@@ -262,7 +262,8 @@ def test_sockets_of_systemd_answer_over_a_restart():
         b.run("systemctl stop bot-operator; systemctl start bot-operator-status.socket bot-operator-control.socket")
         assert not b.active(UNIT)
         assert b.botctl("--json", "status").stdout, "the first to ask starts it"
-        assert b.active(UNIT)
+        # It answers before it says READY=1.
+        b.wait_for("it to be ready", lambda: b.active(UNIT))
         b.run("systemctl stop bot-operator")
         get = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8080%s\").read().decode())'"
         status = json.loads(b.run(get % "/.well-known/engine-status").stdout)
@@ -277,7 +278,7 @@ def test_a_standby_takes_over():
         later(b, "--standby")
         b.jobs("shop")
         b.run("systemctl start bot-operator-backup@shop")
-        backup = ["botctl", "--socket", "/run/bot-operator/backup/shop.sock"]
+        backup = ["botctl", "--backup", "shop"]
         assert json.loads(b.run(backup + ["--json", "status"]).stdout)["status"] == "standby"
         b.run("systemctl stop bot-operator@shop")
         b.add(range(100), "shop")
@@ -288,6 +289,9 @@ def test_a_standby_takes_over():
         b.run("systemctl restart bot-operator-backup@shop")
         b.add(range(100, 120), "shop")
         b.wait_for("the others", lambda: len(set(b.read(out).split())) == 120)
+        # And who was stopped asks again.
+        b.run("systemctl stop bot-operator-backup@shop; systemctl start bot-operator-backup@shop")
+        b.run(backup + ["wait", "standby", "--timeout", "0s"])
 
 
 def test_reports_come_by_their_timers():

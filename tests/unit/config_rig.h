@@ -31,6 +31,7 @@ static const struct config_key pool_keys[] = {
 	{ "Environment", CONFIG_WORDS, "A=1 B=2", NULL, 0, 6, 0, "Variables." },
 	{ "MemoryMax", CONFIG_BYTES, NULL, NULL, MIB, 0, 0, "Memory." },
 	{ "Strict", CONFIG_BOOL, "yes", NULL, 0, 0, 0, "Strict." },
+	{ "Quota", CONFIG_PERCENT, NULL, NULL, 1, 400, 0, "Share." },
 };
 static const struct config_key queue_keys[] = {
 	{ "Pool", CONFIG_STRING, NULL, NULL, 0, 0, 0, "Pool." },

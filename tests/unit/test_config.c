@@ -577,7 +577,7 @@ test_show_can_be_read_again(void **state)
 	    "Status=\nState=/var/lib/bot-operator\nDrainTimeout=30s\n"
 	    "LogLevel=info\n\n"
 	    "[Pool p]\nWorkers=1-4\nExec=a \"b c\" \"\" \"\\\"q\\\"\" 100%% "
-	    "\"\\$x\" \"e\\\\\"\nEnvironment=A=1 B=2\nMemoryMax=\nStrict=yes\n\n"
+	    "\"\\$x\" \"e\\\\\"\nEnvironment=A=1 B=2\nMemoryMax=\nStrict=yes\nQuota=\n\n"
 	    "[Queue a]\nType=redis\nPool=\nMaxAttempts=5\nBackoff=2s-5min\n"
 	    "RateLimit=\nMaxBytes=256K\nAddress=h:1\n"
 	    "PasswordFile=/etc/bot-operator/secret\nMode=stream\nKey=\n");

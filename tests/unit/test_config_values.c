@@ -348,6 +348,29 @@ test_paths_and_specifiers(void **state)
 	    "%i %S %t, and %% for a percent sign");
 }
 
+/* Its % begins no specifier, and is shown as it was written. */
+static void
+test_percentages(void **state)
+{
+	_cleanup_buffer_ struct buffer b = BUFFER_INIT;
+	struct config *c;
+
+	(void)state;
+	c = load_good("[Pool p]\nExec=/bin/true\nQuota=150%\n");
+	assert_int_equal(config_percent(config_find(c, "Pool", "p"), "Quota"),
+	    150);
+	config_show(c, &b, false);
+	assert_non_null(strstr(buffer_cstr(&b), "\nQuota=150%\n"));
+	config_unref(c);
+	EXPECT("[Pool p]\nExec=/bin/true\nQuota=50\nQuota=%\nQuota=x%\n"
+	    "Quota=0%\nQuota=401%\n",
+	    F ":3: [Pool p]: Quota=50: \"50\" is no percentage, such as 50%",
+	    F ":4: [Pool p]: Quota=%: \"%\" is no percentage, such as 50%",
+	    F ":5: [Pool p]: Quota=x%: \"x%\" is no percentage, such as 50%",
+	    F ":6: [Pool p]: Quota=0%: out of range: 1% to 400%",
+	    F ":7: [Pool p]: Quota=401%: out of range: 1% to 400%");
+}
+
 static void
 test_specifiers_cannot_blow_up(void **state)
 {
@@ -388,6 +411,7 @@ main(void)
 		cmocka_unit_test(test_values_out_of_range),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_paths_and_specifiers),
+		cmocka_unit_test(test_percentages),
 		cmocka_unit_test(test_specifiers_cannot_blow_up),
 	};
 

@@ -74,8 +74,8 @@ function at(iso) {
 }
 
 /* A coloured word.  The colour is never all that tells: the word does. */
-const STATES = ["ok", "degraded", "starting", "draining", "down", "warning", "pending", "firing", "resolved", "error",
-	"critical", "paused", "silenced"];
+const STATES = ["ok", "degraded", "starting", "draining", "standby", "down", "warning", "pending", "firing", "resolved",
+	"error", "critical", "paused", "silenced"];
 
 function state(word) {
 	return h("span", {class: "state " + (STATES.includes(word) ? word : "")}, word || DASH);

@@ -71,6 +71,7 @@ function problems(s) {
 		return h("p", {class: "fine"}, s.status === "ok" ? "Nothing is wrong." :
 		    s.status === "starting" ? "It is starting: not everything has come up yet." :
 		    s.status === "draining" ? "It is stopping in order; " + duration(s.drain_seconds_left) + " left at most." :
+		    s.status === "standby" ? "It takes nothing until it is promoted (botctl promote)." :
 		    "No check says why.");
 	}
 	return h("ul", {class: "problems"}, list.map(p => h("li", {"data-key": p.name, class: p.word},
