@@ -173,6 +173,7 @@ def key_tables():
 def test_sections_and_keys_of_the_configuration(r):
     tables = key_tables()
     ours = set().union(*tables.values())
+    systemd = set(SYSTEMD_KEYS) | set(re.findall(r"\b([A-Z]\w+)=", sources("systemd/*")))
     problems = []
     for page in pages():
         for block in page.blocks:
@@ -189,17 +190,19 @@ def test_sections_and_keys_of_the_configuration(r):
                         problems.append("%s: no section [%s]" % (where, section))
                 elif key and section in tables and key.group(1) not in tables[section]:
                     problems.append("%s: [%s] has no %s=" % (where, section, key.group(1)))
-                elif key and section in SYSTEMD_SECTIONS + ["Journal"] and key.group(1) not in SYSTEMD_KEYS:
+                elif key and section in SYSTEMD_SECTIONS + ["Journal"] and key.group(1) not in systemd:
                     problems.append("%s: is %s= a key of systemd? (SYSTEMD_KEYS of this test)" % (where, key.group(1)))
                 elif key and section is None:
                     problems.append("%s: %s= without a section" % (where, key.group(1)))
         for number, text in page.spans():
             where = "%s:%d" % (page.name, number)
+            if re.match(r"[A-Z_]+=\S", text):           # NAME=value for a shell
+                continue
             m = re.match(r"\[(\w+)(?: [A-Za-z*%-]+)?\]$", text)
             if m and m.group(1) not in tables and m.group(1) not in SYSTEMD_SECTIONS:
                 problems.append("%s: no section [%s]" % (where, m.group(1)))
             m = re.match(r"([A-Z_]\w+)=(?!=)", text)
-            if m and m.group(1) not in ours and m.group(1) not in SYSTEMD_KEYS and m.group(1) not in OTHER_KEYS and \
+            if m and m.group(1) not in ours and m.group(1) not in systemd and m.group(1) not in OTHER_KEYS and \
                     m.group(1) not in fields() | environment():
                 problems.append("%s: there is no key %s=" % (where, m.group(1)))
     no(problems)
