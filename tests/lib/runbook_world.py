@@ -91,6 +91,7 @@ systemctl is-active --quiet redis-server || systemctl start redis-server
 systemctl disable --now --quiet bot-operator-backup@client-sample.service 'bot-operator-report-daily@client-sample.timer'
 systemctl enable --quiet bot-operator@client-sample.service
 systemctl reset-failed 'bot-operator*' 2>/dev/null || true
+rm -f /run/bot-operator/*.role
 systemctl restart bot-operator.service bot-operator@client-sample.service
 eventually "botctl -i client-sample --json status | jq -e '.status == \\"ok\\"'"
 """
