@@ -88,7 +88,8 @@ systemctl list-units --plain --no-legend 'bot-operator@*.service' 'bot-operator-
 	grep -v '@client-sample' | xargs -r systemctl disable --now --quiet
 systemctl daemon-reload
 systemctl is-active --quiet redis-server || systemctl start redis-server
-systemctl disable --now --quiet bot-operator-backup@client-sample.service 'bot-operator-report-daily@client-sample.timer'
+systemctl disable --now --quiet bot-operator-backup@client-sample.service \\
+	bot-operator-report-daily@client-sample.timer
 systemctl enable --quiet bot-operator@client-sample.service
 systemctl reset-failed 'bot-operator*' 2>/dev/null || true
 rm -f /run/bot-operator/*.role
