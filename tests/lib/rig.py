@@ -11,11 +11,13 @@ What takes long to start is made once for a file, by shared().
 """
 import base64
 import contextlib
+import errno
 import glob
 import inspect
 import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -60,9 +62,16 @@ def wait_for(what, condition, deadline=None):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Not one that the kernel gives to connections: it may be used again, or
+    for the first time, a while later."""
+    while True:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+                return s.getsockname()[1]
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    raise
 
 
 class Process:

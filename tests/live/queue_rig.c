@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <ftw.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "base/log.h"
@@ -537,17 +538,23 @@ rig_quiet(void)
 
 /* ---- for the rigs of real servers ---- */
 
+/* Not one that the kernel gives to connections: it may be used again, or for
+   the first time, a while later. */
 unsigned
 free_port(void)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET };
-	socklen_t len = sizeof(in);
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	uint16_t port;
 
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-	return ntohs(in.sin_port);
+	do {
+		assert_int_equal(getrandom(&port, sizeof(port), 0),
+		    sizeof(port));
+		port = (uint16_t)(10000 + port % 22000);
+		in.sin_port = htons(port);
+	} while (bind(fd, (struct sockaddr *)&in, sizeof(in)) < 0);
+	return port;
 }
 
 static int

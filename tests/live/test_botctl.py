@@ -533,6 +533,7 @@ def test_the_sample_is_valid_with_and_without_its_comments(r):
     with open(os.path.join(rig.SOURCE, "conf", "bot-operator.conf")) as f:
         sample = f.read()
     everything = re.sub(r"(?m)^#(?=\[|[A-Z]\w*=)", "", sample)
+    r.write("spool-keys", "a key of a sender\n")
     for ways in (sample, re.sub(r"(?m)^\w*WebhookFile=.*\n", "", everything),
                  re.sub(r"(?m)^(TokenFile|\w+Channel)=.*\n", "", everything)):
         conf = r.write("sample.conf", ways)
