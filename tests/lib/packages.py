@@ -185,7 +185,11 @@ class Machine(booted.Booted):
     def journal(self, unit="bot-operator.service", *args):
         return self.run(["journalctl", "-q", "-o", "cat", "-u", unit, *args]).stdout
 
-    def jobs(self, instance="bot-operator", pause=0.001, restart=True):
+    def warnings(self, unit="bot-operator.service"):
+        """And worse; without what is the busy machine's business."""
+        return [x for x in self.journal(unit, "-p", "warning").splitlines() if not rig.MACHINE.search(x)]
+
+    def jobs(self, instance="bot-operator", pause=0.002, restart=True):
         """A queue of the Redis inside, which is started."""
         self.write("/srv/jobs.py", HANDLER)
         text = JOBS.format(pause=pause, key="jobs-" + instance)
@@ -201,6 +205,26 @@ class Machine(booted.Booted):
     def add(self, numbers, instance="bot-operator"):
         lines = "".join("XADD jobs-%s * body %d\n" % (instance, n) for n in numbers)
         self.run("redis-cli --pipe", stdin=lines)
+
+    @contextlib.contextmanager
+    def producing(self, *instances):
+        """Meanwhile there is always work, however long it takes.  A list, whose
+        items are the numbers that were added to each when it is over."""
+        made, stop = [], threading.Event()
+
+        def produce():
+            while not stop.wait(0.05):
+                fresh = range(len(made), len(made) + 30)
+                for instance in instances:
+                    self.add(fresh, instance)
+                made.extend(fresh)
+        t = threading.Thread(target=produce)
+        t.start()
+        try:
+            yield made
+        finally:
+            stop.set()
+            t.join()
 
     def done(self, instance="bot-operator"):
         """The numbers that the handler has seen, in its order."""

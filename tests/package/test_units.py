@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -115,17 +116,14 @@ def test_kill_9_loses_nothing():
 def test_a_stop_under_load_loses_nothing_and_runs_nothing_twice():
     with Machine("stopped") as b:
         b.install()
-        b.jobs(pause=0.003)
-        numbers = range(2000)
-        b.add(numbers)
-        for most in 100, 400, 800:
-            b.wait_for("some work", lambda: len(b.done()) > most)
-            b.run("systemctl stop bot-operator")
-            assert b.show(UNIT, "Result") == "success"
-            seen = len(b.done())
-            b.run("pgrep -u bot-operator; test $? = 1")
-            b.run("systemctl start bot-operator")
-            assert seen < len(numbers), "the load was over too early"
+        b.jobs()
+        with b.producing("bot-operator") as numbers:
+            for most in 100, 400, 800:
+                b.wait_for("some work", lambda: len(b.done()) > most)
+                b.run("systemctl stop bot-operator")
+                assert b.show(UNIT, "Result") == "success"
+                b.run("pgrep -u bot-operator; test $? = 1")
+                b.run("systemctl start bot-operator")
         b.all_done(numbers)
         assert len(b.done()) == len(numbers), "run twice"
 
@@ -158,8 +156,8 @@ def test_a_reboot_brings_everything_back():
     with Machine("reboot") as b:
         b.install()
         b.run("systemctl enable redis-server; echo 'appendonly yes' >> /etc/redis/redis.conf")
-        b.jobs(pause=0.005)
-        b.jobs("shop", pause=0.005)
+        b.jobs(pause=0.01)
+        b.jobs("shop", pause=0.01)
         b.run("systemctl enable bot-operator@shop bot-operator-report-daily@shop.timer")
         b.jobs("left", restart=False)
         numbers = range(1500)
@@ -236,6 +234,36 @@ def test_a_client_may_have_a_user_of_its_own():
         b.botctl("status")
 
 
+def test_an_operator_that_is_root_has_pools_with_users():
+    with Machine("users") as b:
+        b.install()
+        b.run("useradd -r shop")
+        # As the unit itself says.
+        text = b.read("/lib/systemd/system/bot-operator.service")
+        lines = re.search(r"#   User=root\n(?:#   .*\n)+", text).group(0).replace("#   ", "")
+        b.write("/etc/systemd/system/bot-operator.service.d/root.conf", "[Service]\n" + lines)
+        b.write("/etc/bot-operator/bot-operator.conf.d/users.conf",
+                "[Pool users]\nCommand=/usr/bin/id -un\nUser=shop\n"
+                "[Queue users]\nType=spool\nPath=/var/spool/bot-operator/users\nPool=users\n")
+        b.run("systemctl daemon-reload; systemctl restart bot-operator")
+        b.botctl("enqueue", "users", "--body", "x")
+        b.wait_for("the message", lambda: b.status()["queues"]["users"]["done"] == 1)
+        b.wait_for("its user", lambda: "shop" in b.journal().splitlines())
+        b.botctl("enqueue", "spool", "--body", "x")
+        b.wait_for("the other", lambda: b.status()["queues"]["spool"]["done"] == 1)
+        b.run("systemctl stop bot-operator")
+        assert b.show(UNIT, "Result") == "success"
+        assert not b.warnings(), b.warnings()
+
+
+def test_who_was_asked_to_drain_stays_away():
+    with Machine("asked") as b:
+        b.install()
+        b.botctl("drain")
+        b.wait_for("the end", lambda: b.show(UNIT, "ActiveState") == "inactive")
+        assert b.show(UNIT, "Result", "NRestarts") == {"Result": "success", "NRestarts": "0"}
+
+
 def test_a_long_drain_is_not_cut_short():
     with Machine("drain") as b:
         b.install()
@@ -255,6 +283,15 @@ def later(b, what):
         raise rig.Skip("this build does not know %s" % what)
 
 
+# Ends with a traceback when nobody listens.
+ASK = """import sys, time, urllib.request
+for i in range(int(sys.argv[1])):
+    assert urllib.request.urlopen("http://127.0.0.1:8080/healthz", timeout=30).status == 200
+    time.sleep(0.02)
+print(i + 1, "answers")
+"""
+
+
 def test_sockets_of_systemd_answer_over_a_restart():
     with Machine("sockets") as b:
         b.install()
@@ -265,11 +302,16 @@ def test_sockets_of_systemd_answer_over_a_restart():
         # It answers before it says READY=1.
         b.wait_for("it to be ready", lambda: b.active(UNIT))
         b.run("systemctl stop bot-operator")
-        get = "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8080%s\").read().decode())'"
-        status = json.loads(b.run(get % "/.well-known/engine-status").stdout)
-        assert status["instance"] == "bot-operator", status
-        warnings = b.journal(UNIT, "-p", "warning")
-        assert not warnings, warnings
+        b.write("/srv/ask.py", ASK)
+        assert b.run("python3 /srv/ask.py 1").stdout == "1 answers\n", "the first to ask starts it"
+        assert b.active(UNIT)
+        p = b.popen(["python3", "/srv/ask.py", "60"], stdout=subprocess.PIPE)
+        for _ in range(3):
+            pid = b.main_pid()
+            b.run("systemctl restart bot-operator")
+            assert b.main_pid() not in (0, pid)
+        assert p.communicate(timeout=60)[0] == b"60 answers\n"
+        assert not b.warnings(), b.warnings()
 
 
 def test_a_standby_takes_over():
