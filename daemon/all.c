@@ -73,7 +73,7 @@ const struct config_kind *const bot_schema[] = {
 	&rabbitmq_queue_kind, &sqs_queue_kind, &pubsub_queue_kind,
 	&guard_queue_kind, &screen_kind,
 	&alert_kind, &check_config_kind,
-	&slack_kind, &kuma_kind, &posthog_kind,
+	&slack_kind, &kuma_kind, &posthog_kind, &crowdsec_kind,
 	NULL
 };
 

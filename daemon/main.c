@@ -16,6 +16,7 @@
 #include "control/handover.h"
 #include "control/role.h"
 #include "control/routes.h"
+#include "guard/bans.h"
 #include "guard/guard.h"
 #include "guard/security.h"
 #include "loop/signal.h"
@@ -35,6 +36,7 @@ struct operator {
 	struct resolver *resolver;
 	struct engine *engine;
 	struct guards *guards;
+	struct bans *bans;
 	struct checks *checks;
 	struct observer *observer;
 	struct alerts *alerts;
@@ -327,6 +329,12 @@ dump_state(void)
 		engine_dump(running->engine);
 }
 
+static bool
+is_banned(void *owner, const struct sockaddr *peer)
+{
+	return bans_address(owner, peer);
+}
+
 /* ---- the sockets ---- */
 
 #define LISTEN_AGAIN_US	USEC_PER_SEC
@@ -400,6 +408,7 @@ serve_status(struct operator *o, struct error *err)
 		return r;
 	o->http = http_server_new(o->loop, &(struct http_server_params){
 	    .names = s != NULL ? config_words(s, "StatusHosts") : NULL });
+	http_server_set_ban(o->http, is_banned, o->bans);
 	o->routes = routes_new(o->http, o->loop, o->observer);
 	r = routes_set_token_file(o->routes, s != NULL ? config_string(s,
 	    "StatusTokenFile") : NULL, err);
@@ -476,6 +485,8 @@ start(struct operator *o)
 	security_open(o->loop);
 	o->engine = engine_new(o->loop, o->resolver, o->config, &bot_types);
 	o->guards = guards_new(o->engine, o->config);
+	o->bans = bans_new(0);		/* [CrowdSec] says how many */
+	guards_set_bans(o->guards, o->bans);
 	o->observer = observer_new(o->loop, o->engine);
 	observer_set_guards(o->observer, o->guards);
 	observer_set_instance(o->observer, operator_name(o->config));
@@ -484,7 +495,8 @@ start(struct operator *o)
 	observer_set_checks(o->observer, o->checks);
 	o->sinks = sinks_new(&(struct sinks_params){ .loop = o->loop,
 	    .resolver = o->resolver, .engine = o->engine,
-	    .observer = o->observer, .alerts = o->alerts }, o->config);
+	    .observer = o->observer, .alerts = o->alerts,
+	    .bans = o->bans }, o->config);
 	o->notify = notify_new(o->loop, o->observer);
 	timer_init(&o->ready_timer, "main.ready", check_ready, o);
 
@@ -524,6 +536,7 @@ finish(struct operator *o)
 	checks_free(o->checks);
 	engine_free(o->engine);
 	guards_free(o->guards);
+	bans_free(o->bans);
 	security_close();
 	resolver_free(o->resolver);
 	signal_watch_stop(&o->signals);

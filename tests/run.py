@@ -27,10 +27,10 @@ ALONE = {
 }
 # Those that run nothing of ours, or are about what others make of it:
 # sanitizers have no say in them.
-ONCE = ("test_fake_pubsub", "test_real_kuma")
+ONCE = ("test_fake_pubsub", "test_real_kuma", "test_crowdsec_hub")
 # The longest start first, lest one of them is left over at the end.
-LONG = ("test_real_kuma", "test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_spool_f", "test_redis_",
-        "test_units", "test_runbook")
+LONG = ("test_real_kuma", "test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_crowdsec",
+        "test_spool_f", "test_redis_", "test_units", "test_runbook")
 
 
 class Suite:

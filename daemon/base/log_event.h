@@ -181,6 +181,12 @@
 /* Workers' own control groups: had or not */
 #define EVENT_CGROUPS \
 	"77849c6a0e2b45a7b0e1a778ec3542bf"
+/* Somebody else has decided so */
+#define EVENT_SENDER_BANNED \
+	"10ab83748ca24471a7626c6c775bd301"
+/* Of CrowdSec's, some do not count here */
+#define EVENT_DECISIONS \
+	"d90bd3b39cfc4e5d84269a8f1e86c293"
 /* A turn took too long */
 #define EVENT_LOOP_SLOW \
 	"dcaf5207513b4072aff304b0ff44ecd7"

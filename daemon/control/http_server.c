@@ -32,6 +32,8 @@ struct http_server {
 	char **names;
 	http_guard_fn *guard;		/* NULL: all may ask for all */
 	void *guard_owner;
+	http_ban_fn *ban;		/* NULL: nobody is banned */
+	void *ban_owner;
 	struct list routes;
 	struct listener listener;
 	struct list conns;
@@ -58,6 +60,7 @@ struct conn {
 	struct task resume;	/* the next requests, in the next turn */
 	struct http_subscriber subscriber;	/* its origin: of any request */
 	bool refused;
+	struct sockaddr_storage peer;
 };
 
 /* ---- the life of a connection ---- */
@@ -116,6 +119,20 @@ conn_cut(struct conn *c, const char *why)
 	    address_text(&c->stream.peer, peer), why);
 	c->server->stats.cut++;
 	conn_free(c);
+}
+
+/* True when it was closed: what was begun for somebody is not gone on with. */
+static bool
+conn_ban(struct conn *c)
+{
+	struct http_server *s = c->server;
+
+	if (s->ban == NULL ||
+	    !s->ban(s->ban_owner, (const struct sockaddr *)&c->peer))
+		return false;
+	s->stats.banned++;
+	conn_free(c);
+	return true;
 }
 
 /* ---- answers ---- */
@@ -372,6 +389,8 @@ on_data(struct stream *stream, struct buffer *in)
 	struct http1_head head;
 	struct error err;
 
+	if (conn_ban(c))
+		return;
 	for (int n = 0; c->state <= CONN_HEAD && buffer_len(in) != 0; n++) {
 		ssize_t len;
 
@@ -486,6 +505,8 @@ on_timer(struct timer *t)
 	uint64_t now = clock_monotonic_us(), due = state_due(c), next;
 	bool pending = stream_pending(&c->stream) != 0;
 
+	if (conn_ban(c))
+		return;
 	if (pending && check_progress(c, now))
 		return;
 	if (c->state == CONN_FEED) {
@@ -596,6 +617,11 @@ on_accept(struct listener *listener, int fd, const struct sockaddr *peer)
 	struct conn *c;
 	int size = SEND_BUFFER;
 
+	if (s->ban != NULL && peer != NULL && s->ban(s->ban_owner, peer)) {
+		s->stats.banned++;
+		(void)close(fd);
+		return;
+	}
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	if (refused)
 		s->stats.refused++;
@@ -610,6 +636,11 @@ on_accept(struct listener *listener, int fd, const struct sockaddr *peer)
 	c->subscriber = (struct http_subscriber){ .stream = &c->stream,
 		.origin = origin, .cut = on_feed_cut };
 	c->refused = refused;
+	c->peer.ss_family = AF_UNSPEC;
+	if (peer != NULL)
+		memcpy(&c->peer, peer, peer->sa_family == AF_INET6 ?
+		    sizeof(struct sockaddr_in6) : peer->sa_family == AF_INET ?
+		    sizeof(struct sockaddr_in) : sizeof(sa_family_t));
 	list_push_back(&s->conns, &c->link);
 	if (refused)
 		s->nrefused++;
@@ -692,6 +723,13 @@ http_server_set_guard(struct http_server *s, http_guard_fn *fn, void *owner)
 {
 	s->guard = fn;
 	s->guard_owner = owner;
+}
+
+void
+http_server_set_ban(struct http_server *s, http_ban_fn *fn, void *owner)
+{
+	s->ban = fn;
+	s->ban_owner = owner;
 }
 
 void

@@ -58,6 +58,10 @@ typedef void http_route_fn(void *owner, const struct http_request *,
 typedef bool http_guard_fn(void *owner, const struct http_request *,
 	    struct http_response *r);
 
+/* Is nobody from there served? Its connections are closed without an answer;
+   asked when one comes, before anything is read, and now and then later. */
+typedef bool http_ban_fn(void *owner, const struct sockaddr *peer);
+
 /* A header more; neither may hold a line break. */
 void	http_response_header(struct http_response *, const char *name,
 	    const char *value);
@@ -72,6 +76,7 @@ void	http_server_route(struct http_server *, const char *path,
 /* fn NULL: no guard. */
 void	http_server_set_guard(struct http_server *, http_guard_fn *,
 	    void *owner);
+void	http_server_set_ban(struct http_server *, http_ban_fn *, void *owner);
 int	http_server_listen(struct http_server *, const struct address *,
 	    struct error *);
 /* Takes over a listening fd (socket activation). */
@@ -82,6 +87,7 @@ const struct address *http_server_address(const struct http_server *);
 struct http_server_stats {
 	uint64_t connections;		/* open now */
 	uint64_t accepted, refused;	/* since the start; 503 or just closed */
+	uint64_t banned;		/* closed since the peer is banned */
 	uint64_t requests;
 	uint64_t cut;			/* too slow, in one way or another */
 };

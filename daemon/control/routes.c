@@ -88,6 +88,9 @@ add_own_metrics(const struct routes *routes, struct buffer *b)
 	    "Connections over the limits.", s.refused);
 	add_metric(b, "connections_cut", "counter", "_total",
 	    "Connections of clients that were too slow.", s.cut);
+	add_metric(b, "connections_banned", "counter", "_total",
+	    "Connections that were closed since their address is banned.",
+	    s.banned);
 	add_metric(b, "subscribers", "gauge", "",
 	    "Connections to /events.", f->n);
 	add_metric(b, "subscribers_refused", "counter", "_total",

@@ -222,6 +222,32 @@ passes(struct message *m, guard_fn *ask)
 	BUG("a guard without an answer for message %" PRIu64, m->id);
 }
 
+/* What the guard and the queue ask of a message; false: it has been dealt
+   with. */
+static bool
+may_run(struct queue *q, struct message *m)
+{
+	struct error err = ERROR_INIT;
+	char detail[96];
+
+	if (q->guard != NULL && !passes(m, q->engine->guard->meet))
+		return false;
+	if (unlikely(!valid(q, m, &err))) {
+		bury_malformed(q, m, err.text);
+		return false;
+	}
+	if (unlikely(m->attempt > q->max_attempts)) {
+		snprintf(detail, sizeof(detail), "delivered for the %u. time, "
+		    "MaxAttempts=%u are used up", m->attempt, q->max_attempts);
+		q->stats.failed++;
+		count_error(q, SLICE(ERROR_TYPE_INTERNAL));
+		message_bury(m, SLICE(ERROR_TYPE_INTERNAL), slice_of(detail));
+		return false;
+	}
+	return q->guard == NULL || passes(m, q->engine->guard->inspect);
+}
+
+/* From the beginning: it may not have come further than the first question. */
 void
 deliver_again(struct message *m)
 {
@@ -230,7 +256,7 @@ deliver_again(struct message *m)
 	m->deferred = false;
 	if (q->stopping)
 		message_release(m);
-	else if (q->guard == NULL || passes(m, q->engine->guard->inspect))
+	else if (may_run(q, m))
 		message_enter(m, MESSAGE_WAITING);
 	engine_wake(q->engine);
 }
@@ -238,30 +264,13 @@ deliver_again(struct message *m)
 void
 queue_deliver(struct queue *q, struct message *m)
 {
-	struct error err = ERROR_INIT;
-	char detail[96];
-
 	admit(q, m);
 	if (q->stopping || (q->paused & ~PAUSED_BY_RATE_LIMITED) != 0) {
 		/* Requested before the pause: back, as if never taken. */
 		message_release(m);
 		return;
 	}
-	if (q->guard != NULL && !passes(m, q->engine->guard->meet))
-		return;
-	if (unlikely(!valid(q, m, &err))) {
-		bury_malformed(q, m, err.text);
-		return;
-	}
-	if (unlikely(m->attempt > q->max_attempts)) {
-		snprintf(detail, sizeof(detail), "delivered for the %u. time, "
-		    "MaxAttempts=%u are used up", m->attempt, q->max_attempts);
-		q->stats.failed++;
-		count_error(q, SLICE(ERROR_TYPE_INTERNAL));
-		message_bury(m, SLICE(ERROR_TYPE_INTERNAL), slice_of(detail));
-		return;
-	}
-	if (q->guard != NULL && !passes(m, q->engine->guard->inspect))
+	if (!may_run(q, m))
 		return;
 	message_enter(m, order_enter(m));
 	lease_watch(m);

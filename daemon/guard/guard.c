@@ -142,12 +142,17 @@ flood(struct queue_guard *g, struct message *m, struct guard_verdict *v)
 	return GUARD_PASS;
 }
 
-/* Whether the sender is banned is asked here: guard/bans.h. */
 static enum guard_answer
-meet(struct queue *q _unused_, struct message *m _unused_,
-    struct guard_verdict *v _unused_)
+meet(struct queue *q, struct message *m, struct guard_verdict *v)
 {
-	return GUARD_PASS;
+	struct queue_guard *g = q->guard;
+	struct guards *all = g->guards;
+
+	/* Most often there are none: then the sender is not even looked for. */
+	if (g->sender == NULL || all->bans == NULL ||
+	    bans_count(all->bans, BAN_SENDER) == 0)
+		return GUARD_PASS;
+	return banned_answer(all->bans, &all->banned, m, sender_of(g, m), v);
 }
 
 static enum guard_answer
@@ -346,6 +351,12 @@ guards_new(struct engine *e, struct config *c)
 	(void)guards_reload(g, c);
 	engine_set_guard(e, &ops, g);
 	return g;
+}
+
+void
+guards_set_bans(struct guards *g, struct bans *bans)
+{
+	g->bans = bans;
 }
 
 void

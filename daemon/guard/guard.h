@@ -16,11 +16,13 @@
 #include "config/config.h"
 #include "engine/guard.h"
 
+struct bans;
 struct guards;
 struct screen;
 
 extern const struct config_kind guard_queue_kind;	/* [Queue] keys */
 
+#define ERROR_TYPE_BANNED		"banned"	/* guard/bans.h */
 #define ERROR_TYPE_UNAUTHENTICATED	"unauthenticated"	/* Verify= */
 #define ERROR_TYPE_SUSPICIOUS		"suspicious"	/* [Screen NAME] */
 #define ERROR_TYPE_FLOOD		"flood"		/* SenderLimit= */
@@ -33,6 +35,8 @@ void	guards_check(struct config *);
    guard; must be freed after the engine. */
 struct guards *guards_new(struct engine *, struct config *);
 void	guards_free(struct guards *);		/* accepts NULL */
+/* Whose senders are banned; they must outlive the guards. NULL: nobody's. */
+void	guards_set_bans(struct guards *, struct bans *);
 /*
  * Before engine_reload(), which then attaches every queue anew: files of keys
  * are read again, whatever else has changed.  Returns how many [Screen]

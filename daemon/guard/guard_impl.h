@@ -3,7 +3,8 @@
  *
  *	guard.c		who is asked in which order
  *	guard_check.c	the [Queue] keys, and what is wrong with them
- *	verify.c screen*.c flood.c	those who are asked
+ *	banned.c verify.c screen*.c flood.c	those who are asked
+ *	bans.c		who is banned
  *	pattern.c	regular expressions, and what they may cost
  *	recent.c	what screens and floods remember
  *	security.c	how it is told
@@ -12,6 +13,7 @@
 #define BOT_GUARD_GUARD_IMPL_H
 
 #include "engine/engine.h"
+#include "guard/bans.h"
 #include "guard/flood.h"
 #include "guard/guard.h"
 #include "guard/screen.h"
@@ -40,12 +42,26 @@ struct queue_guard {
 	struct flood *flood;
 };
 
+/* What is told of messages whose sender is banned: one line in a while. */
+struct banned_lines {
+	uint64_t told_us;		/* monotonic; 0: never */
+	uint64_t untold;
+};
+
+/* ---- banned.c ---- */
+
+enum guard_answer banned_answer(struct bans *, struct banned_lines *,
+	    const struct message *, struct slice sender,
+	    struct guard_verdict *);
+
 struct guards {
 	struct engine *engine;
 	struct config *config;		/* a reference */
 	struct screen *screens[GUARD_SCREENS_MAX];
 	size_t nscreens;
 	struct pattern_budget budget;
+	struct bans *bans;		/* NULL: none */
+	struct banned_lines banned;
 	/* Whom the last message was from: it is asked for more than once. */
 	uint64_t sender_of;		/* the message's id */
 	struct slice sender;

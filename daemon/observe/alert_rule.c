@@ -35,7 +35,7 @@ static const struct config_key keys[] = {
 	    "The same for a figure check.X." },
 	{ "Sinks", CONFIG_WORDS, NULL, NULL, 0, 100, CONFIG_RELOAD,
 	    "The same for a figure sink.X; sinks are named as in the status "
-	    "document: slack, posthog, kuma:NAME." },
+	    "document: slack, posthog, crowdsec, kuma:NAME." },
 	{ "Notify", CONFIG_WORDS, NULL, NULL, 0, 16, CONFIG_RELOAD,
 	    "Who is told: names of sinks. Default: all that are configured. "
 	    "none: it is only logged and shown." },

@@ -134,6 +134,13 @@ static const struct figure_row rows[] = {
 	{ "sink.queued_bytes", S, N, false, S_MEMBER, 0 },
 	{ "sink.batch_max", S, N, false, S_MEMBER, 0 },
 	{ "sink.intervals", S, N, false, S_MEMBER, 0 },
+	{ "sink.connected", S, B, false, S_MEMBER, 0 },
+	{ "sink.last_pull_seconds", S, N, false, S_MEMBER, 0 },
+	{ "sink.pulls", S, N, false, S_MEMBER, 0 },
+	{ "sink.pulls_failed", S, N, false, S_MEMBER, 0 },
+	{ "sink.decisions_max", S, N, false, S_MEMBER, 0 },
+	{ "sink.decisions_left_out", S, N, false, S_MEMBER, 0 },
+	{ "sink.decisions_ignored", S, N, false, S_MEMBER, 0 },
 
 	{ "status", O, H, false, O_STATUS, 0 },
 	{ "health", O, H, false, O_STATUS, 0 },

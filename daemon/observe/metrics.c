@@ -691,6 +691,8 @@ observer_metrics(struct observer *o, struct buffer *b)
 	if (o->alerts != NULL)
 		add_alerts(b, o->alerts);
 	add_sinks(b, o);
+	if (o->sinks_metrics != NULL)
+		o->sinks_metrics(o->sinks_metrics_owner, b);
 	add_process(b, o);
 	buffer_add_str(b, "# EOF\n");
 }

@@ -336,6 +336,14 @@ observer_sinks(struct observer *o)
 	return o->sinks != NULL ? o->sinks(o->sinks_owner) : json_object();
 }
 
+void
+observer_set_sinks_metrics(struct observer *o, observer_metrics_fn *fn,
+    void *owner)
+{
+	o->sinks_metrics = fn;
+	o->sinks_metrics_owner = owner;
+}
+
 uint64_t
 observer_latency_us(const struct observer *o)
 {

@@ -44,6 +44,10 @@ typedef json_t *observer_part_fn(void *owner);
 void	observer_set_sinks(struct observer *, observer_part_fn *, void *owner);
 /* That part, {} when there is none; a new reference. */
 json_t	*observer_sinks(struct observer *);
+/* Adds families of their own to the metrics; NULL: none. */
+typedef void observer_metrics_fn(void *owner, struct buffer *);
+void	observer_set_sinks_metrics(struct observer *, observer_metrics_fn *,
+	    void *owner);
 /* After a reload or removal: forgets queues and pools that are gone. */
 void	observer_refresh(struct observer *);
 

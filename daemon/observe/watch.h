@@ -88,6 +88,8 @@ struct observer {
 	struct alerts *alerts;		/* NULL: none; it registers itself */
 	observer_part_fn *sinks;	/* NULL: there are none */
 	void *sinks_owner;
+	observer_metrics_fn *sinks_metrics;	/* NULL: they have none */
+	void *sinks_metrics_owner;
 };
 
 /* What a queue did in the last minute. */

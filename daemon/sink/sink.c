@@ -184,6 +184,22 @@ sink_status_error(struct error *err, const char *who,
 	    *quoted != '\0' ? ": " : "", quoted);
 }
 
+int
+sink_check_header(const struct secret *secret, const char *file,
+    struct error *err)
+{
+	struct slice s = secret_bytes(secret);
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] > ' ' && s.p[i] < 0x7f)
+			continue;
+		error_set(err, ERROR_AUTH, "secret", "%.160s holds a blank, a "
+		    "line break or a byte that is not ASCII", file);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* ---- URLs ---- */
 
 int
@@ -243,7 +259,9 @@ is_sink(struct config *c, const char *name)
 	return (strcmp(name, "slack") == 0 &&
 	    config_next(c, "Slack", NULL) != NULL) ||
 	    (strcmp(name, "posthog") == 0 &&
-	    config_next(c, "PostHog", NULL) != NULL);
+	    config_next(c, "PostHog", NULL) != NULL) ||
+	    (strcmp(name, "crowdsec") == 0 &&
+	    config_next(c, "CrowdSec", NULL) != NULL);
 }
 
 /* Sinks= of a rule: a name without a pattern in it must be there. */
@@ -262,7 +280,8 @@ check_watched_sinks(struct config *c)
 			    !is_sink(c, name))
 				config_problem(c, s, "Sinks", "there is no "
 				    "sink \"%.80s\": it is slack with a "
-				    "[Slack], posthog with a [PostHog], or "
+				    "[Slack], posthog with a [PostHog], "
+				    "crowdsec with a [CrowdSec], or "
 				    "kuma:NAME with a [Kuma NAME]",
 				    name);
 		}
@@ -276,6 +295,7 @@ sinks_check(struct config *c)
 	check_watched_sinks(c);
 	slack_check(c);
 	posthog_check(c);
+	crowdsec_check(c);
 	kumas_check(c);
 }
 
@@ -289,8 +309,20 @@ sinks_json(void *owner)
 		json_object_set_new(j, "slack", slack_json(all->slack));
 	if (all->posthog != NULL)
 		json_object_set_new(j, "posthog", posthog_json(all->posthog));
+	if (all->crowdsec != NULL)
+		json_object_set_new(j, "crowdsec",
+		    crowdsec_json(all->crowdsec));
 	kumas_add_json(all, j);
 	return j;
+}
+
+static void
+sinks_metrics(void *owner, struct buffer *b)
+{
+	const struct sinks *all = owner;
+
+	if (all->crowdsec != NULL)
+		crowdsec_metrics(all->crowdsec, b);
 }
 
 struct sinks *
@@ -306,7 +338,10 @@ sinks_new(const struct sinks_params *p, struct config *c)
 		all->slack = slack_new(all, s);
 	if ((s = config_next(c, "PostHog", NULL)) != NULL)
 		all->posthog = posthog_new(all, s);
+	if ((s = config_next(c, "CrowdSec", NULL)) != NULL)
+		all->crowdsec = crowdsec_new(all, s);
 	(void)kumas_sync(all);
+	observer_set_sinks_metrics(p->observer, sinks_metrics, all);
 	observer_set_sinks(p->observer, sinks_json, all);
 	return all;
 }
@@ -366,6 +401,24 @@ reload_posthog(struct sinks *all, struct config *old, struct config *c)
 	return 1;
 }
 
+static unsigned
+reload_crowdsec(struct sinks *all, struct config *old, struct config *c)
+{
+	const struct config_section *s;
+
+	if (!section_changed(old, c, "CrowdSec", &s))
+		return 0;
+	if (s == NULL) {
+		crowdsec_free(all->crowdsec);
+		all->crowdsec = NULL;
+	} else if (all->crowdsec == NULL) {
+		all->crowdsec = crowdsec_new(all, s);
+	} else {
+		crowdsec_reload(all->crowdsec, s);
+	}
+	return 1;
+}
+
 unsigned
 sinks_reload(struct sinks *all, struct config *c)
 {
@@ -375,6 +428,7 @@ sinks_reload(struct sinks *all, struct config *c)
 	all->config = config_ref(c);
 	changed = reload_slack(all, old, c);
 	changed += reload_posthog(all, old, c);
+	changed += reload_crowdsec(all, old, c);
 	changed += kumas_sync(all);
 	config_unref(old);
 	return changed;
@@ -386,8 +440,10 @@ sinks_free(struct sinks *all)
 	if (all == NULL)
 		return;
 	observer_set_sinks(all->p.observer, NULL, NULL);
+	observer_set_sinks_metrics(all->p.observer, NULL, NULL);
 	slack_free(all->slack);
 	posthog_free(all->posthog);
+	crowdsec_free(all->crowdsec);
 	kumas_free(all);
 	config_unref(all->config);
 	free(all);

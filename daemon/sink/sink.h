@@ -1,6 +1,7 @@
 /*
  * sink.h - tells people and monitors: Slack ([Slack]), Uptime Kuma
- * ([Kuma NAME]) and PostHog ([PostHog]).
+ * ([Kuma NAME]) and PostHog ([PostHog]); and CrowdSec ([CrowdSec]), which also
+ * says who is banned.
  *
  * A sink never delays anything else (invariant 3): it has its own connections,
  * time-outs and bounded queue, and what it cannot send waits there.  Secrets
@@ -13,12 +14,14 @@
 #ifndef BOT_SINK_SINK_H
 #define BOT_SINK_SINK_H
 
+#include "guard/bans.h"
 #include "observe/alert.h"
 #include "observe/observer.h"
 
 extern const struct config_kind slack_kind;	/* [Slack] */
 extern const struct config_kind kuma_kind;	/* [Kuma NAME] */
 extern const struct config_kind posthog_kind;	/* [PostHog] */
+extern const struct config_kind crowdsec_kind;	/* [CrowdSec] */
 
 struct sinks;
 
@@ -28,6 +31,7 @@ struct sinks_params {
 	struct engine *engine;
 	struct observer *observer;
 	struct alerts *alerts;
+	struct bans *bans;		/* [CrowdSec] fills them */
 };
 
 /* What the key tables cannot say, and a Notify= of what is not there. */

@@ -9,6 +9,7 @@
 #include "client/http.h"
 #include "sink/sink.h"
 
+struct crowdsec;
 struct posthog;
 struct slack;
 
@@ -18,6 +19,7 @@ struct sinks {
 	struct slack *slack;		/* NULL: no [Slack] */
 	struct posthog *posthog;	/* NULL: no [PostHog] */
 	struct list kumas;
+	struct crowdsec *crowdsec;	/* NULL: no [CrowdSec] */
 };
 
 /* One way of a sink: it may have several, which fail apart from each other. */
@@ -71,6 +73,10 @@ int	sink_check_url(struct config *, const struct config_section *,
 /* "https://x/api//" without the slashes at its end. The caller frees. */
 char	*sink_trim_url(const char *);
 
+/* Can it stand in a header line? AUTH and a sentence with the file's name. */
+int	sink_check_header(const struct secret *, const char *file,
+	    struct error *);
+
 /* ---- slack.c ---- */
 
 void	slack_check(struct config *);
@@ -96,5 +102,14 @@ void	kumas_check(struct config *);
 unsigned kumas_sync(struct sinks *);
 void	kumas_free(struct sinks *);
 void	kumas_add_json(const struct sinks *, json_t *object);
+
+/* ---- crowdsec.c ---- */
+
+void	crowdsec_check(struct config *);
+struct crowdsec *crowdsec_new(struct sinks *, const struct config_section *);
+void	crowdsec_reload(struct crowdsec *, const struct config_section *);
+void	crowdsec_free(struct crowdsec *);	/* accepts NULL */
+json_t	*crowdsec_json(const struct crowdsec *);
+void	crowdsec_metrics(const struct crowdsec *, struct buffer *);
 
 #endif

@@ -37,6 +37,13 @@ stub_meet(struct queue *q, struct message *m, struct guard_verdict *v)
 {
 	assert_non_null(q->guard);
 	stub.met++;
+	/* A while ago, and not any more. */
+	if (slice_is(m->body, "wait") &&
+	    stub.asked[sim_message_of(m)->seq % 64]++ < stub.delays) {
+		v->error_type = "banned";
+		v->delay_us = 5 * USEC_PER_SEC;
+		return GUARD_DELAY;
+	}
 	if (!slice_is(m->body, "banned"))
 		return GUARD_PASS;
 	v->error_type = "banned";
@@ -190,6 +197,42 @@ test_delayed_ones_come_again_with_their_attempt(void **state)
 	delayed_on("fake-fixed");
 	delayed_on("fake-plain");
 	delayed_on("fake-keep");
+}
+
+/* What the first question has put off is asked it again, and all the rest. */
+static void
+delayed_at_first_on(const char *type)
+{
+	char text[256];
+	struct sim_message *s, *odd;
+	struct rig *r;
+
+	snprintf(text, sizeof(text), POOL "[Queue jobs]\nType=%s\n"
+	    "Lease=30s\nFormat=json\n", type);
+	r = stubbed(text);
+	rig_expect(r, "not a valid message");
+	stub.delays = 2;
+	s = sim_put(rig_broker(r, "jobs"), "[1]", NULL);
+	odd = sim_put(rig_broker(r, "jobs"), "wait", NULL);
+	rig_start(r);
+	rig_advance_ms(r, 9900);
+	assert_int_equal(s->place, SIM_ACKED);
+	assert_int_equal(rig_queue(r, "jobs")->stats.deferred, 2);
+	rig_advance_ms(r, 1000);
+	assert_int_equal(odd->place, SIM_DEAD);
+	assert_string_equal(odd->error_type, "invalid_format");
+	assert_int_equal(odd->starts, 0);
+	assert_int_equal(stub.met, 4);
+	assert_int_equal(stub.inspected, 1);
+	rig_free(r);
+}
+
+static void
+test_delayed_ones_are_asked_from_the_beginning(void **state)
+{
+	(void)state;
+	delayed_at_first_on("fake");
+	delayed_at_first_on("fake-plain");
 }
 
 static uint64_t started[16];
@@ -444,6 +487,7 @@ main(void)
 		cmocka_unit_test(test_banned_goes_before_size_and_format),
 		cmocka_unit_test(test_dropped_is_acknowledged_and_no_work),
 		cmocka_unit_test(test_delayed_ones_come_again_with_their_attempt),
+		cmocka_unit_test(test_delayed_ones_are_asked_from_the_beginning),
 		cmocka_unit_test(test_invariant_10_delayed_ones_are_not_overtaken),
 		cmocka_unit_test(test_delayed_ones_go_back_at_a_drain),
 		cmocka_unit_test(test_sender_limit_lets_so_many_through),

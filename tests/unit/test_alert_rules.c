@@ -334,6 +334,10 @@ fill_in(struct world *w)
 	the_check.failed = 43;
 	(void)json_object_update_new(the_sink, json_pack("{s:i,s:i,s:i}",
 	    "queued_bytes", 51, "batch_max", 52, "intervals", 53));
+	(void)json_object_update_new(the_sink, json_pack("{s:b,s:i,s:i,s:i,s:i,"
+	    "s:i,s:i}", "connected", 1, "last_pull_seconds", 54, "pulls", 55,
+	    "pulls_failed", 56, "decisions_max", 57, "decisions_left_out", 58,
+	    "decisions_ignored", 59));
 	(void)json_object_update_new(the_sink, json_pack("{s:b,s:b,s:i,s:i,s:i,"
 	    "s:i,s:i,s:i,s:i,s:s}", "failing", 1, "up", 0, "queued", 44,
 	    "sent", 45, "failed", 46, "dropped", 47, "retries", 48,

@@ -822,6 +822,58 @@ test_connections_of_one_address_are_bounded(void **state)
 		buffer_done(&a.bytes); status == 200; }));
 }
 
+static bool
+is_banned(void *owner, const struct sockaddr *peer)
+{
+	struct sockaddr_in in;
+
+	assert_int_equal(peer->sa_family, AF_INET);
+	memcpy(&in, peer, sizeof(in));
+	assert_int_equal(ntohl(in.sin_addr.s_addr), INADDR_LOOPBACK);
+	return *(bool *)owner;
+}
+
+static void
+test_banned_ones_are_closed_without_an_answer(void **state)
+{
+	struct buffer in = BUFFER_INIT;
+	struct answer a = { .bytes = BUFFER_INIT };
+	bool banned = false;
+	int before, silent, late;
+
+	(void)state;
+	clock_set_virtual(USEC_PER_SEC, USEC_PER_SEC);
+	http_server_set_ban(server, is_banned, &banned);
+	before = dial(0);
+	say(before, GET("/", ""));
+	wait_answer(before, &in, false, &a);
+	silent = dial(0);
+	UNTIL(stats().connections == 2);
+	banned = true;
+	/* A new one is not read at all. */
+	late = dial(0);
+	UNTIL(take(late, &in));
+	assert_int_equal(stats().banned, 1);
+	assert_int_equal(stats().accepted, 2);
+	/* One that asks again, and one that says nothing more. */
+	say(before, GET("/", ""));
+	UNTIL(stats().banned == 2);
+	clock_advance(11 * USEC_PER_SEC);
+	UNTIL(stats().banned == 3);
+	UNTIL(take(silent, &in));
+	assert_int_equal(buffer_len(&in), 0);
+	assert_int_equal(hits, 1);
+	assert_int_equal(stats().connections, 0);
+	assert_int_equal(stats().refused, 0);
+	banned = false;
+	assert_status(GET("/", ""), 200, "hit");
+	(void)close(before);
+	(void)close(silent);
+	(void)close(late);
+	buffer_done(&in);
+	buffer_done(&a.bytes);
+}
+
 /* Freeing it in the middle of everything leaves nothing behind. */
 static void
 test_free_with_open_connections(void **state)
@@ -874,6 +926,7 @@ main(void)
 		T(test_reader_without_progress_is_cut),
 		T_OWN(test_connections_are_bounded),
 		T(test_connections_of_one_address_are_bounded),
+		T(test_banned_ones_are_closed_without_an_answer),
 		T(test_free_with_open_connections),
 	};
 
