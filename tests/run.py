@@ -255,8 +255,9 @@ def c_programs(kind, where):
             "%s [%s]" % (program, kind), [os.path.join(where, program)], cwd=where, env=env)
 
 
-def python_suites(kind, where, *folders):
-    env = {**PATIENCE, "BUILD_DIR": where, "PYTHONPATH": os.path.join(TOP, "tests", "lib"), "PYTHONDONTWRITEBYTECODE": "1"}
+def python_suites(kind, where, *folders, **more):
+    env = {**PATIENCE, "BUILD_DIR": where, "PYTHONPATH": os.path.join(TOP, "tests", "lib"),
+           "PYTHONDONTWRITEBYTECODE": "1", **more}
     if kind == "asan":
         env.update(ASAN)
     for folder in folders:
