@@ -30,7 +30,7 @@ ALONE = {
 ONCE = ("test_fake_pubsub", "test_real_kuma", "test_crowdsec_hub")
 # The longest start first, lest one of them is left over at the end.
 LONG = ("test_real_kuma", "test_rabbit", "test_pubsub", "test_sqs", "test_bad_", "test_http_handler", "test_crowdsec",
-        "test_spool_f", "test_redis_", "test_units")
+        "test_spool_f", "test_redis_", "test_units", "test_runbook")
 
 
 class Suite:
@@ -280,7 +280,7 @@ def manual_page(page, path):
 
 
 def suite_style():
-    """the laws of the house"""
+    """the laws of the house, and what documents name"""
     case("layers", ["scripts/check-layers"])
     for path in sorted(p for p in glob.glob(os.path.join(TOP, "scripts", "*")) if os.path.isfile(p)):
         with open(path, "rb") as f:
@@ -291,6 +291,7 @@ def suite_style():
     def pages(where):
         for page in ("docs/bot-operatord.8", "docs/botctl.1", "docs/bot-operator.conf.5"):
             manual_page(page, os.path.join(where if page.endswith(".5") else TOP, page))
+        python_suites("gcc", where, "style")
     when_built("gcc", pages)
 
 
