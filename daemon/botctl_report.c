@@ -495,8 +495,14 @@ cmd_report(const struct command *cmd, struct options *o)
 		report_text(&b, report, false);
 	}
 	r = print(&b);
-	if (r == 0 && (o->given & OPT_NOTIFY))
-		r = send_report(o, report);
+	if (r == 0 && (o->given & OPT_NOTIFY)) {
+		/* The timers ask for it without knowing. */
+		if (json_object_get(json_object_get(json_object_get(last,
+		    "status"), "sinks"), "slack") == NULL)
+			complain("not sent: there is no [Slack]");
+		else
+			r = send_report(o, report);
+	}
 	json_decref(report);
 	json_decref(last);
 	return r;

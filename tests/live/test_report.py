@@ -128,6 +128,11 @@ def test_notify_through_slack(r):
         peer.stop()
 
 
+def test_notify_without_slack_is_no_error(r):
+    p = botctl(r.daemon(config(r)), "report", "--notify")
+    assert "Report (daily)" in p.stdout and "there is no [Slack]" in p.stderr, p
+
+
 # ---- wait ----
 
 def wait(d, *args, **kw):
