@@ -25,6 +25,7 @@ enum how {
 	O_STATUS, O_READY, O_BACKLOG, O_UPTIME,
 	S_EVENTS, S_PER_MINUTE,	/* offset: the kind of security event */
 	L_TURNS, L_SLOW_TURNS, L_LONGEST_TURN, L_LONGEST_CALLBACK, L_CALLBACKS,
+	L_PROCESS,		/* offset: in struct watch_process */
 };
 
 struct figure_row {
@@ -48,6 +49,7 @@ struct figure_row {
 #define AT_P(field)	offsetof(struct pool, field)
 #define AT_C(field)	offsetof(struct dependency, field)
 #define AT_E(field)	offsetof(struct engine, field)
+#define AT_PROCESS(field) offsetof(struct watch_process, field)
 
 static const struct figure_row rows[] = {
 	{ "queue.backlog", Q, N, false, Q_BACKLOG, 0 },
@@ -176,6 +178,13 @@ static const struct figure_row rows[] = {
 	{ "loop.longest_turn_ms", O, N, false, L_LONGEST_TURN, 0 },
 	{ "loop.longest_callback_ms", O, N, false, L_LONGEST_CALLBACK, 0 },
 	{ "loop.callbacks", O, N, false, L_CALLBACKS, 0 },
+	{ "process.rss_bytes", O, N, false, L_PROCESS, AT_PROCESS(rss_bytes) },
+	{ "process.cpu_seconds", O, N, false, L_PROCESS,
+	    AT_PROCESS(cpu_seconds) },
+	{ "process.descriptors", O, N, false, L_PROCESS,
+	    AT_PROCESS(descriptors) },
+	{ "process.descriptors_max", O, N, false, L_PROCESS,
+	    AT_PROCESS(descriptors_max) },
 };
 
 #undef Q
@@ -564,6 +573,7 @@ static struct figure_value
 read_operator(const struct figure *f, struct observer *o)
 {
 	struct loop_stats s;
+	struct watch_process p;
 
 	loop_get_stats(o->loop, &s);
 	switch (f->row->how) {
@@ -592,6 +602,10 @@ read_operator(const struct figure *f, struct observer *o)
 		return is((double)s.longest_callback_us / 1000);
 	case L_CALLBACKS:
 		return is((double)s.callbacks);
+	case L_PROCESS:
+		watch_process(o->loop, &p);
+		return is(*(const double *)((const char *)&p +
+		    f->row->offset));
 	default:
 		return read_at(f->row, o->engine);
 	}

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "guard/guard.h"
@@ -428,33 +427,13 @@ add_pools(struct buffer *b, struct engine *e)
 
 /* ---- the process ---- */
 
-static uint64_t
-timeval_us(const struct timeval *tv)
-{
-	return (uint64_t)tv->tv_sec * USEC_PER_SEC + (uint64_t)tv->tv_usec;
-}
-
-uint64_t
-watch_rss_bytes(void)
-{
-	unsigned long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%*u %lu", &pages) != 1)
-		pages = 0;
-	(void)fclose(f);
-	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void
 add_process(struct buffer *b, struct observer *o)
 {
-	uint64_t rss = watch_rss_bytes();
+	struct watch_process p;
 	struct loop_stats s;
-	struct rusage ru;
 
+	watch_process(o->loop, &p);
 	loop_get_stats(o->loop, &s);
 	family(b, "loop_turns", "counter", NULL, "Turns of the loop.");
 	u64_sample(b, "loop_turns", "_total", NULL, NULL, s.turns);
@@ -472,17 +451,17 @@ add_process(struct buffer *b, struct observer *o)
 	family(b, "loop_timers", "gauge", NULL, "Timers armed.");
 	u64_sample(b, "loop_timers", "", NULL, NULL, s.timers);
 
-	if (getrusage(RUSAGE_SELF, &ru) == 0) {
+	if (!isnan(p.cpu_seconds)) {
 		family(b, "process_cpu_seconds", "counter", "seconds",
 		    "CPU time of the operator itself, without its workers.");
 		us_sample(b, "process_cpu_seconds", "_total", NULL, NULL,
-		    timeval_us(&ru.ru_utime) + timeval_us(&ru.ru_stime));
+		    (uint64_t)(p.cpu_seconds * 1e6));
 	}
-	if (rss != 0) {
+	if (!isnan(p.rss_bytes)) {
 		family(b, "process_resident_memory_bytes", "gauge", "bytes",
 		    "Resident memory of the operator itself.");
 		u64_sample(b, "process_resident_memory_bytes", "", NULL, NULL,
-		    rss);
+		    (uint64_t)p.rss_bytes);
 	}
 	family(b, "start_time_seconds", "gauge", "seconds",
 	    "When the operator started, as Unix time.");

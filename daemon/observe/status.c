@@ -4,7 +4,6 @@
 #include "observe/watch.h"
 
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -406,21 +405,14 @@ loop_object(const struct loop *loop)
 static json_t *
 process_object(const struct loop *loop)
 {
-	uint64_t rss = watch_rss_bytes();
+	struct watch_process p;
 	json_t *j = json_object();
-	struct loop_stats s;
-	struct rlimit files;
-	struct rusage ru;
 
-	loop_get_stats(loop, &s);
-	set(j, "rss_bytes", rss != 0 ? json_count(rss) : json_null());
-	set(j, "cpu_seconds", getrusage(RUSAGE_SELF, &ru) == 0 ?
-	    json_number((double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
-	    (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6, 2) :
-	    json_null());
-	set(j, "descriptors", json_count(s.ios));
-	set(j, "descriptors_max", getrlimit(RLIMIT_NOFILE, &files) == 0 ?
-	    json_count(files.rlim_cur) : json_null());
+	watch_process(loop, &p);
+	set(j, "rss_bytes", json_number(p.rss_bytes, 0));
+	set(j, "cpu_seconds", json_number(p.cpu_seconds, 2));
+	set(j, "descriptors", json_number(p.descriptors, 0));
+	set(j, "descriptors_max", json_number(p.descriptors_max, 0));
 	return j;
 }
 

@@ -121,8 +121,14 @@ bool	watch_backlog_fresh(const struct queue *);
 /* Of one [Check NAME]: OK, STARTING while it is pending, DEGRADED, WARNING. */
 enum health health_of_dependency(const struct dependency *);
 
-/* Of the operator itself; 0: not known. */
-uint64_t watch_rss_bytes(void);		/* metrics.c */
+/* Of the operator itself, without its workers; NAN: not known. */
+struct watch_process {
+	double rss_bytes;
+	double cpu_seconds;
+	double descriptors, descriptors_max;	/* that are watched */
+};
+
+void	watch_process(const struct loop *, struct watch_process *ret);
 
 const char *observer_instance(const struct observer *);
 /* When the monotonic time was, as wall clock. */

@@ -274,7 +274,11 @@ def load(r, n, kind, name, total):
 
 def all_ran(r, n, d, name, total):
     want = {"m%d" % i for i in range(total)}
-    wait_for("all of them", lambda: set(out(r)) == want, 60)
+    try:
+        wait_for("all of them", lambda: set(out(r)) == want, 60)
+    except AssertionError as e:
+        raise AssertionError("%s: missing %s, made up %s; %s at the broker; %s" % (
+            e, sorted(want - set(out(r))), sorted(set(out(r)) - want), count(n, name), d.queue("jobs")))
     wait_for("the end", lambda: d.queue("jobs")["in_flight"] == 0 and count(n, name) == 0)
     assert count(n, name + ".dead") in (0, None)
     with n.client() as c:

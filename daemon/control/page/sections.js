@@ -47,8 +47,8 @@ function problemsOf(s) {
 	for (const [name, x] of Object.entries(s.sinks || {})) {
 		if (x.failing) {
 			list.push({word: "warning", rank: "warning", name: "sink:" + name,
-				text: (x.type === "crowdsec" ? "its decisions are not followed, or it is not told" :
-				    "people cannot be told this way") + (x.last_error ? ": " + x.last_error.text : ""),
+				text: ({crowdsec: "its decisions are not followed, or it is not told",
+					posthog: "it gets no figures"}[x.type] || "people cannot be told this way") + (x.last_error ? ": " + x.last_error.text : ""),
 				since: x.last_error ? x.last_error.at : null});
 		}
 	}
