@@ -283,9 +283,9 @@ def suite_style():
     """the laws of the house, and what documents name"""
     case("layers", ["scripts/check-layers"])
     for path in sorted(p for p in glob.glob(os.path.join(TOP, "scripts", "*")) if os.path.isfile(p)):
-        with open(path, "rb") as f:
-            shebang = f.readline()
-        if shebang.startswith(b"#!/bin/sh") or shebang.startswith(b"#!/bin/bash"):
+        with open(path) as f:
+            head = f.readline() + f.readline()
+        if re.search(r"^#!/bin/(ba)?sh|^# shellcheck shell=sh", head, re.M):
             case("syntax of scripts/%s" % os.path.basename(path), ["bash", "-n", path])
 
     def pages(where):

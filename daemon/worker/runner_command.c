@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -106,14 +107,37 @@ env_done(struct environment *e)
 
 struct program {
 	pid_t pid;
-	int in, err, pidfd;	/* our ends */
+	int err, pidfd;		/* our ends */
 	char tail[TAIL_MAX];
 	size_t tail_n;
 };
 
 struct ends {
-	int in[2], err[2];
+	int in, err[2];
 };
+
+/*
+ * The body as a file in memory, not a pipe: when we are killed, a pipe ends
+ * before the program does, and what came of the body until then looks to it
+ * like all.
+ */
+static int
+body_file(struct slice body)
+{
+	int fd = memfd_create("body", MFD_CLOEXEC);
+
+	while (fd >= 0 && body.n != 0) {
+		ssize_t n = write(fd, body.p, body.n);
+
+		if (n < 0 && errno != EINTR)
+			close_fdp(&fd);
+		body.p += MAX(n, 0);
+		body.n -= (size_t)MAX(n, 0);
+	}
+	if (fd >= 0)
+		(void)lseek(fd, 0, SEEK_SET);
+	return fd;
+}
 
 /*
  * vfork, not posix_spawn: the program must die with us (PR_SET_PDEATHSIG),
@@ -130,7 +154,7 @@ spawn(char *const *argv, char *const *envp, const struct ends *ends,
 	if (pid != 0)
 		return pid;
 	(void)signal(SIGPIPE, SIG_DFL);
-	(void)dup2(ends->in[0], STDIN_FILENO);
+	(void)dup2(ends->in, STDIN_FILENO);
 	(void)dup2(ends->err[1], STDERR_FILENO);
 	(void)close(RUNNER_FD);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -170,40 +194,20 @@ read_stderr(struct program *p)
 	return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-/* Feeds and listens until the program has ended. */
+/* Listens until the program has ended. */
 static void
-attend(struct program *p, struct slice body)
+attend(struct program *p)
 {
-	struct pollfd fds[3] = {
+	struct pollfd fds[2] = {
 		{ .fd = p->pidfd, .events = POLLIN },
 		{ .fd = p->err, .events = POLLIN },
-		{ .fd = body.n != 0 ? p->in : -1, .events = POLLOUT },
 	};
 
-	if (body.n == 0)
-		close_fdp(&p->in);
 	while ((fds[0].revents & POLLIN) == 0) {
-		if (poll(fds, 3, -1) < 0)
+		if (poll(fds, 2, -1) < 0)
 			continue;
 		if (fds[1].revents != 0 && !read_stderr(p))
 			fds[1].fd = -1;
-		if (fds[2].revents == 0)
-			continue;
-		else {
-			ssize_t n = write(p->in, body.p, body.n);
-
-			if (n > 0) {
-				body.p += n;
-				body.n -= (size_t)n;
-			}
-			/* It need not read: EPIPE is no error. */
-			if (body.n == 0 || (n < 0 && errno != EAGAIN &&
-			    errno != EINTR)) {
-				(void)close(p->in);
-				p->in = -1;
-				fds[2].fd = -1;
-			}
-		}
 	}
 	/* What it wrote last; a descendant may hold the pipe open. */
 	for (int i = 0; i < 64 && fds[1].fd >= 0; i++) {
@@ -288,7 +292,7 @@ refuse(uint64_t id, const char *what, int err)
 static void
 run(char *const *argv, const struct frame *f, struct ends *ends)
 {
-	struct program p = { .in = -1, .err = -1, .pidfd = -1 };
+	struct program p = { .err = -1, .pidfd = -1 };
 	struct environment env = { NULL, 0, 0 };
 	struct rusage usage;
 	volatile int failed = 0;
@@ -296,19 +300,16 @@ run(char *const *argv, const struct frame *f, struct ends *ends)
 
 	env_make(&env, f);
 	p.pid = spawn(argv, env.at, ends, &failed);
-	close_fdp(&ends->in[0]);
+	close_fdp(&ends->in);
 	close_fdp(&ends->err[1]);
 	env_done(&env);
 	if (p.pid > 0)
 		p.pidfd = (int)syscall(SYS_pidfd_open, p.pid, 0);
 	if (p.pid < 0 || p.pidfd < 0)
 		runner_fail(1, "cannot start a process: %s", strerror(errno));
-	p.in = ends->in[1];
 	p.err = ends->err[0];
-	(void)fcntl(p.in, F_SETFL, O_WRONLY | O_NONBLOCK);
 	if (failed == 0)
-		attend(&p, f->body);
-	close_fdp(&p.in);
+		attend(&p);
 	close_fdp(&p.err);
 	close_fdp(&p.pidfd);
 	while (wait4(p.pid, &status, 0, &usage) < 0 && errno == EINTR)
@@ -333,9 +334,10 @@ run_command(char *const *argv, uint64_t memory)
 
 		if (f.kind != FRAME_MSG)
 			continue;
-		if (pipe2(ends.in, O_CLOEXEC) < 0 ||
-		    pipe2(ends.err, O_CLOEXEC) < 0)
-			runner_fail(1, "pipe: %s", strerror(errno));
+		ends.in = body_file(f.body);
+		if (ends.in < 0 || pipe2(ends.err, O_CLOEXEC) < 0)
+			runner_fail(1, "cannot pass a message on: %s",
+			    strerror(errno));
 		run(argv, &f, &ends);
 		channel_flush(&channel);
 	}

@@ -162,6 +162,15 @@ test_command_that_ignores_a_large_body(void **state)
 	assert_int_equal(r->done, 1);
 	rig_free(r);
 
+	/* One that looks how much there is, before it reads any: all, or a
+	   runner that is killed would leave it with a part of it. */
+	r = rig_new("Command=/bin/sh -c 'test $(stat -Lc %%%%s /dev/stdin) = "
+	    "3000000'\nWorkers=1");
+	rig_send(r, body);
+	UNTIL(r, r->n == 1);
+	assert_int_equal(r->done, 1);
+	rig_free(r);
+
 	/* And one that reads all of it. */
 	r = rig_new("Command=/bin/sh -c 'test $(wc -c) = 3000000'\nWorkers=1");
 	rig_send(r, body);
