@@ -595,17 +595,22 @@ class Rig:
                 if bad and not any(e.search(line) for e in self.expected):
                     yield line
 
-    def close(self, failed):
+    def drain(self):
+        """Ends the daemons in order, as long as their peers are there; None, or
+        what is wrong."""
         left = None
-        for p in self.processes:
-            if isinstance(p, Daemon) and p.alive():
-                p.signal(signal.SIGTERM)
-        for p in self.processes:
-            if isinstance(p, Daemon) and p.alive():
-                try:
-                    p.p.wait(DEADLINE)
-                except subprocess.TimeoutExpired:
-                    left = "bot-operatord did not drain in time"
+        daemons = [p for p in self.processes if isinstance(p, Daemon) and p.alive()]
+        for p in daemons:
+            p.signal(signal.SIGTERM)
+        for p in daemons:
+            try:
+                p.p.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                left = "bot-operatord did not drain in time"
+        return left
+
+    def close(self, failed):
+        left = self.drain()
         unexpected = list(self.unexpected())
         logs = [(p.name, p.log()[-6000:]) for p in self.processes if isinstance(p, Daemon)]
         for p in reversed(self.processes):

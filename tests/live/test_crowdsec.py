@@ -45,6 +45,7 @@ def lapi(r):
     try:
         yield peer
     finally:
+        r.drain()
         peer.stop()
 
 

@@ -44,6 +44,7 @@ def kuma(r):
     try:
         yield peer
     finally:
+        r.drain()
         peer.stop()
 
 

@@ -58,6 +58,7 @@ def posthog(r, key=PostHog.KEY):
     try:
         yield peer
     finally:
+        r.drain()
         peer.stop()
 
 

@@ -125,6 +125,7 @@ def test_notify_through_slack(r):
         p = botctl(d, "report", "--notify", check=False)
         assert p.returncode == 1 and "Report (daily)" in p.stdout and "did not take it" in p.stderr, p
     finally:
+        r.drain()
         peer.stop()
 
 

@@ -50,6 +50,7 @@ def slack(r):
     try:
         yield peer
     finally:
+        r.drain()
         peer.stop()
 
 
