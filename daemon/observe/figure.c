@@ -574,6 +574,7 @@ read_operator(const struct figure *f, struct observer *o)
 {
 	struct loop_stats s;
 	struct watch_process p;
+	double value;
 
 	loop_get_stats(o->loop, &s);
 	switch (f->row->how) {
@@ -604,8 +605,9 @@ read_operator(const struct figure *f, struct observer *o)
 		return is((double)s.callbacks);
 	case L_PROCESS:
 		watch_process(o->loop, &p);
-		return is(*(const double *)((const char *)&p +
-		    f->row->offset));
+		memcpy(&value, (const char *)&p + f->row->offset,
+		    sizeof(value));
+		return is(value);
 	default:
 		return read_at(f->row, o->engine);
 	}
