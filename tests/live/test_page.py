@@ -260,7 +260,7 @@ def test_token_is_asked_for_and_read_anew(r):
     assert ask(d, "/healthz")[0] == 200
     assert "event=auth_failed" not in d.log()
     basic = ["Authorization: Basic " + base64.b64encode(b"me:first secret").decode()]
-    assert ask(d, "/readyz", basic)[0] == 200
+    wait_for("readiness", lambda: ask(d, "/readyz", basic)[0] == 200)
     wrong = ["Authorization: Basic " + base64.b64encode(b'e"ve:guess').decode()]
     assert ask(d, "/", wrong)[0] == 401
     assert ('event=auth_failed src_ip=127.0.0.1 user="e?ve" sender="" queue="" reason="wrong token"\n') in d.log()
