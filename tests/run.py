@@ -142,47 +142,48 @@ def tap(name, argv, **kw):
           first=1 if base.startswith(LONG) else 0, alone=base in ALONE, **kw)
 
 
-def tap_failed(job):
-    plan = sum(int(n) for n in re.findall(r"^1\.\.(\d+)", job.output, re.M))
-    lines = re.findall(r"^(?:not )?ok \d.*", job.output, re.M)
-    return job.status != 0 or plan == 0 or plan != len(lines) or \
-        any(x.startswith("not") and "# SKIP" not in x for x in lines)
-
-
-def count_tap(suite, name, job):
-    status, out = job.status, job.output
-    good = bad = skip = 0
-    plan = None
+def read_tap(job):
+    """How many were good and bad, who was skipped and why, and how many never ran."""
+    good = bad = plan = 0
+    skips = []
     why = None
-    for line in out.splitlines():
+    for line in job.output.splitlines():
         m = re.match(r"(?:# )?(?:skipped: (.*)|(.*): skipped)$", line.rstrip())
         if m:                   # cmocka's skip() takes no reason
             why = m.group(1) or m.group(2)
         m = re.match(r"1\.\.(\d+)", line)
         if m:
-            plan = (plan or 0) + int(m.group(1))
+            plan += int(m.group(1))
         m = re.match(r"(not )?ok \d+(?: - |\s*)?(.*)", line)
         if not m:
             continue
         if "# SKIP" in line:
-            skip += 1
             what, _, said = m.group(2).partition("# SKIP")
-            if what.strip(" -"):
-                skipped(suite, "%s: %s" % (name, what.strip(" -")), said.strip())
-            else:
-                skipped(suite, "%s: %s" % (name, said.strip()), why or "no reason given")
+            what, said = what.strip(" -"), said.strip()
+            skips.append((what, said) if what else (said, why or "no reason given"))
             why = None
         elif m.group(1):
             bad += 1
         else:
             good += 1
+    return good, bad, skips, plan - good - bad - len(skips)
+
+
+def tap_failed(job):
+    good, bad, skips, lost = read_tap(job)
+    return bool(job.status or bad or lost or not good + len(skips))
+
+
+def count_tap(suite, name, job):
+    good, bad, skips, lost = read_tap(job)
+    for what, why in skips:
+        skipped(suite, "%s: %s" % (name, what), why)
     suite.passed += good
-    if bad or status != 0 or plan != good + bad + skip:
-        lost = (plan or 0) - good - bad - skip
+    if tap_failed(job):
         suite.failed += max(bad, 1)
         Count.failures.append(name)
         say("FAIL %s: %d passed, %d failed, %d never ran, exit status %d\n%s" %
-            (name, good, bad, lost, status, quoted(out)))
+            (name, good, bad, lost, job.status, quoted(job.output)))
     else:
         say("ok   %s: %d (%s)" % (name, good, took(job)))
 

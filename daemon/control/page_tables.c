@@ -64,17 +64,6 @@ add_firing(struct problems *p, const json_t *alerts, bool critical)
 	}
 }
 
-static const char *
-sink_fails(const json_t *sink)
-{
-	const char *type = page_get_text(sink, "type");
-
-	return strcmp(type, "crowdsec") == 0 ?
-	    "its decisions are not followed, or it is not told" :
-	    strcmp(type, "posthog") == 0 ? "it gets no figures" :
-	    "people cannot be told this way";
-}
-
 static void
 add_failing_sinks(struct problems *p, const json_t *sinks)
 {
@@ -88,7 +77,8 @@ add_failing_sinks(struct problems *p, const json_t *sinks)
 		if (!json_is_true(page_get(s, "failing")))
 			continue;
 		buffer_printf(&b, "sink:%s", name);
-		buffer_printf(&text, "%s: %s", sink_fails(s),
+		buffer_printf(&text, "%s: %s",
+		    page_get_text(s, "failing_means"),
 		    page_get_text(s, "last_error.text"));
 		add_problem(p, "warning", buffer_cstr(&b), buffer_cstr(&text),
 		    page_get_text(s, "last_error.at"));

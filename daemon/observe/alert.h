@@ -3,7 +3,8 @@
  *
  * A rule ([Alert NAME], or one of the four built in) looks at one figure of
  * each of its subjects - the queues, pools, checks or sinks that it is for, or
- * the operator as a whole - once a second.  For each subject it is in one of these states:
+ * the operator as a whole - once a second.  For each subject it is in one of
+ * these states:
  *
  *	inactive	all is well
  *	pending		the condition holds, but not for For= yet
@@ -24,11 +25,11 @@
  * running duration and a weekend of being switched off makes no alert.
  *
  * What must survive a restart (running durations, what fires, what sinks must
- * know of it, silences) is in one small file, written as a whole beside it and renamed.  It is not synced
- * (invariant 3: the loop never waits for a disk; the spool does the same):
- * what the kernel took is safe from our death.  After a power cut the file may
- * be the one before or, on some file systems, empty; then that is said and
- * durations begin anew.
+ * know of it, silences) is in one small file, written as a whole beside it and
+ * renamed.  It is not synced (invariant 3: the loop never waits for a disk; the
+ * spool does the same): what the kernel took is safe from our death.  After a
+ * power cut the file may be the one before or, on some file systems, empty;
+ * then that is said and durations begin anew.
  *
  * Bounded: ALERTS_MAX pairs of rule and subject that are not inactive,
  * SILENCES_MAX silences.

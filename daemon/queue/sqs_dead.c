@@ -1,8 +1,8 @@
 /*
  * Walks over the dead letters.  SQS cannot be looked into: a walk receives
- * them, ten at a time, hidden from others, and makes visible
- * again what it has not acted on when it ends.  One that is cut off leaves
- * them to come back by themselves.
+ * them, ten at a time, hidden from others, and makes visible again what it has
+ * not acted on when it ends.  One that is cut off leaves them to come back by
+ * themselves.
  *
  * A redrive sends the copy first and deletes then: who is cut off in between
  * leaves both.  A FIFO queue drops the second copy (its deduplication id is

@@ -86,6 +86,7 @@ crowdsec_new(struct sinks *all, const struct config_section *s)
 	k->sinks = all;
 	k->record.name = "crowdsec (alerts)";
 	k->record.noun = "alert";
+	k->record.means = "its decisions are not followed, or it is not told";
 	k->pull_record.name = "crowdsec";
 	crowdsec_settings_read(&k->settings, all->config, s);
 	crowdsec_pull_init(&k->pull, k);

@@ -65,6 +65,7 @@ posthog_new(struct sinks *all, const struct config_section *s)
 	k->sinks = all;
 	k->record.name = "posthog";
 	k->record.noun = "event";
+	k->record.means = "it gets no figures";
 	list_init(&k->queues);
 	list_init(&k->pools);
 	name_it(k);

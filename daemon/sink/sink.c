@@ -104,6 +104,8 @@ sink_record_json(const struct sink_record *r)
 	json_object_set_new(j, "dropped", json_count(r->dropped));
 	json_object_set_new(j, "retries", json_count(r->retries));
 	json_object_set_new(j, "failing", json_boolean(r->failing != 0));
+	json_object_set_new(j, "failing_means", json_string(r->means != NULL ?
+	    r->means : "people cannot be told this way"));
 	json_object_set_new(j, "last_sent_seconds", r->sent_us == 0 ?
 	    json_null() : json_count((now - MIN(now, r->sent_us)) /
 	    USEC_PER_SEC));

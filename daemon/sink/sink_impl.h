@@ -32,6 +32,8 @@ struct sink_way {
 struct sink_record {
 	const char *name;		/* "kuma:health"; the owner's */
 	const char *noun;		/* of what is sent; NULL: "message" */
+	const char *means;		/* that it fails, for people; NULL:
+					   "people cannot be told this way" */
 	uint64_t sent, failed, dropped, retries;
 	uint64_t sent_us;		/* monotonic, of the last; 0: none */
 	struct error error;		/* the last one */
@@ -51,8 +53,8 @@ void	sink_worked(struct sink_record *, struct sink_way *);
 /* It is not used any more. */
 void	sink_way_reset(struct sink_record *, struct sink_way *);
 void	sink_dropped(struct sink_record *, unsigned n, const char *why);
-/* {"sent","failed","dropped","retries","failing","last_sent_seconds",
-   "last_error"} */
+/* {"sent","failed","dropped","retries","failing","failing_means",
+   "last_sent_seconds","last_error"} */
 json_t	*sink_record_json(const struct sink_record *);
 
 /* Stars out whatever part of the text is the secret, or of it what follows

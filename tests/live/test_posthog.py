@@ -247,6 +247,7 @@ def test_a_connection_that_is_refused(r):
         port = rig.free_port()
         d = r.daemon(WORLD + SINK % ("http://127.0.0.1:%d" % port))
         s = wait_sink(d, "failing", lambda s: s["failing"] and s["retries"] > 1 and s["queued"] > 1)
+        assert s["failing_means"] == "it gets no figures", s
         assert s["last_error"]["code"] == "ECONNREFUSED" and s["sent"] == 0, s
         # Kept, and on the new way after a reload.
         d.write(world(peer))

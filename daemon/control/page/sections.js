@@ -47,8 +47,7 @@ function problemsOf(s) {
 	for (const [name, x] of Object.entries(s.sinks || {})) {
 		if (x.failing) {
 			list.push({word: "warning", rank: "warning", name: "sink:" + name,
-				text: ({crowdsec: "its decisions are not followed, or it is not told",
-					posthog: "it gets no figures"}[x.type] || "people cannot be told this way") + (x.last_error ? ": " + x.last_error.text : ""),
+				text: x.failing_means + (x.last_error ? ": " + x.last_error.text : ""),
 				since: x.last_error ? x.last_error.at : null});
 		}
 	}
